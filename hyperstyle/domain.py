@@ -11,8 +11,6 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError
 from hyperstyle.moved import renamed_attribute
 
-__all__ = ["DOMAINS", "Domain"]
-
 
 @renamed_attribute("to_input", "resize_to_input")
 @renamed_attribute("seen", "as_network_input")

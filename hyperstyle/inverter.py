@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from hyperstyle.align import LandmarkDetector
 from hyperstyle.align.decision import Align, Face
-from hyperstyle.align.prepare import Prepared
-from hyperstyle.align.prepare_all import Images, Landmarks, prepare_all
+from hyperstyle.align.prepare import Images, Landmarks, Prepared, prepare_all
 from hyperstyle.align.source import Provenance
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
-from hyperstyle.edits.text import TextEdits
+from hyperstyle.edits.protocol import TextEdits
 from hyperstyle.errors import ConfigError, QualityWarning, warn
 from hyperstyle.inversion import describe
 from hyperstyle.inversion.inversion import Inversion
@@ -30,9 +29,8 @@ from hyperstyle.io import hub
 from hyperstyle.io.components import read_json
 from hyperstyle.io.files import write_text
 from hyperstyle.methods import registry
-from hyperstyle.model.aligner import aligner_of
 from hyperstyle.model.card import model_card
-from hyperstyle.model.folder import check_parts, load_model, write_model
+from hyperstyle.model.folder import aligner_of, check_parts, load_model, write_model
 from hyperstyle.model.parts import Model
 from hyperstyle.moved import PART_ARGUMENTS, gathered_arguments
 from hyperstyle.networks.encoders.w_encoder import WEncoder
@@ -40,8 +38,6 @@ from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
-
-__all__ = ["L2_WARN_THRESHOLD", "START_L2_WARN_THRESHOLD", "HyperStyleInverter", "pick_device"]
 
 L2_WARN_THRESHOLD = 0.04
 """L2 against the crop above which a refined reconstruction counts as wrong. The bundled model stays below 0.02 on

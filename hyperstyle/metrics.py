@@ -8,15 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.decision import LandmarkDetector
 from hyperstyle.align.mtcnn import identity_crop
 from hyperstyle.errors import ImageError
 from hyperstyle.images import to_pil
 from hyperstyle.moved import renamed_argument
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 from hyperstyle.networks.perception.similarity import Similarity
-
-__all__ = ["cosine", "identity", "l1", "l2", "ms_ssim", "ms_ssim_reference", "perceptual", "published_identity"]
 
 _LEVEL_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 

@@ -15,23 +15,20 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = [
-    "MOVED",
-    "PART_ARGUMENTS",
-    "gathered_arguments",
-    "install",
-    "renamed_argument",
-    "renamed_attribute",
-    "renamed_field",
-]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 
 MOVED = {
+    "align.detector": "align.decision",
+    "align.landmark_file": "io.published",
     "checkpoint": "io.components",
+    "convert.encoders": "convert.official",
+    "convert.hyperinverter": "convert.official",
     "editing": "inversion.editing",
+    "edits.boundary": "edits.interfacegan",
+    "edits.pca": "edits.sampling",
+    "edits.text": "edits.protocol",
     "exports": "inversion.exports",
     "fetch": "io.published",
     "file_kind": "io.file_kind",
@@ -41,15 +38,17 @@ MOVED = {
     "foreign_pickle": "io.pickle_reader",
     "frames": "images.frames",
     "hub": "io.hub",
+    "images.listing": "images.formats",
     "inversion_file": "inversion.file",
     "methods.named": "methods.registry",
+    "methods.offset_codes": "methods.offsets",
     "methods.optimization": "methods.projector",
     "model_card": "model.card",
     "model_folder": "model.folder",
     "modes": "images.color_modes",
-    "networks.appearance": "networks.hypernetworks.appearance",
+    "networks.appearance": "networks.hypernetworks.hyperinverter",
     "networks.backbones": "networks.encoders.backbones",
-    "networks.changes": "inversion.overrides",
+    "networks.changes": "inversion.state",
     "networks.codes": "networks.hypernetworks.codes",
     "networks.discriminator": "networks.stylegan2.discriminator",
     "networks.fast_offsets": "networks.cpu.offsets",
@@ -61,21 +60,25 @@ MOVED = {
     "networks.heads": "networks.hypernetworks.heads",
     "networks.hyperinverter": "networks.hypernetworks.hyperinverter",
     "networks.hypernetwork": "networks.hypernetworks.hyperstyle",
-    "networks.identity": "networks.perception.identity",
+    "networks.identity": "networks.perception.similarity",
     "networks.idinvert": "networks.encoders.idinvert",
-    "networks.lazy": "networks.hypernetworks.lazy",
+    "networks.lazy": "networks.hypernetworks.codes",
     "networks.lpips_network": "networks.perception.lpips",
     "networks.mtcnn": "networks.perception.mtcnn",
     "networks.ops": "networks.stylegan2.ops",
     "networks.plain": "networks.reference",
     "networks.psp": "networks.encoders.pyramid",
-    "networks.restyle": "networks.encoders.restyle",
+    "networks.restyle": "networks.encoders.pyramid",
     "networks.similarity": "networks.perception.similarity",
     "networks.state": "inversion.state",
     "networks.traits": "networks.perception.attributes",
     "networks.vgg": "networks.perception.vgg",
     "networks.winograd": "networks.cpu.winograd",
     "strips": "inversion.strips",
+    "training.hyperinverter_task": "training.hypernetwork_task",
+    "training.hyperstyle_task": "training.hypernetwork_task",
+    "training.latent_discriminator": "training.adversarial",
+    "training.losses": "training.objective",
     "training.pictures": "training.images",
     "training.picture_sources": "training.image_sources",
     "training.sources": "training.builders",
@@ -127,29 +130,32 @@ def install() -> None:
 def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A function that takes the keyword `old` as the keyword `new`."""
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if old in kwargs:
-                _warn(f"{_name_of(function)}({old}=...)", f"{new}=...")
-                kwargs[new] = kwargs.pop(old)
-            return function(*args, **kwargs)
+    def convert(name: str, keywords: dict[str, Any]) -> None:
+        if old in keywords:
+            _warn(f"{name}({old}=...)", f"{new}=...")
+            keywords[new] = keywords.pop(old)
 
-        return call
-
-    return decorate
+    return _converting(convert)
 
 
 def gathered_arguments(new: str, old: Iterable[str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A function that takes the keywords `old` as entries of its mapping `new`: `a=x` as `new={"a": x}`."""
 
+    def convert(name: str, keywords: dict[str, Any]) -> None:
+        for entry in [entry for entry in old if entry in keywords]:
+            _warn(f"{name}({entry}=...)", f"{new}={{{entry!r}: ...}}")
+            keywords[new] = {**(keywords.get(new) or {}), entry: keywords.pop(entry)}
+
+    return _converting(convert)
+
+
+def _converting(convert: Callable[[str, dict[str, Any]], None]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function whose keywords are converted in place; `convert` also gets its name, of a class that of the class."""
+
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            for name in [name for name in old if name in kwargs]:
-                _warn(f"{_name_of(function)}({name}=...)", f"{new}={{{name!r}: ...}}")
-                entries: Any = kwargs.get(new) or {}
-                kwargs[new] = {**entries, name: kwargs.pop(name)}
+            convert(function.__qualname__.removesuffix(".__init__"), kwargs)
             return function(*args, **kwargs)
 
         return call
@@ -181,11 +187,6 @@ def renamed_field(old: str, new: str) -> Callable[[type[C]], type[C]]:
         return renamed_attribute(old, new)(cls)
 
     return decorate
-
-
-def _name_of(function: Callable[..., object]) -> str:
-    """As users call it: a class by its name, not by that of its `__init__`."""
-    return function.__qualname__.removesuffix(".__init__")
 
 
 def _warn(old: str, new: str) -> None:

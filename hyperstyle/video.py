@@ -15,22 +15,13 @@ from PIL import Image
 
 from hyperstyle.align import paste_back as paste
 from hyperstyle.align.smoothing import LONGEST_GAP, drop_dissimilar, follow_face, smooth
-from hyperstyle.errors import (
-    AlignmentError,
-    ConfigError,
-    EditError,
-    ImageError,
-    LandmarkError,
-    NoFaceError,
-    did_you_mean,
-)
+from hyperstyle.errors import AlignmentError, ConfigError, EditError, ImageError, LandmarkError, NoFaceError
 from hyperstyle.images import ImageSource, load_image, to_images
+from hyperstyle.inversion.editing import find_edit
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-
-__all__ = ["Progress", "edit_frames", "steady_track", "track_face"]
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many frames are done, and how many there are (None where that is not known)."""
@@ -163,8 +154,7 @@ def edit_frames(
     if not edits:
         raise EditError("no edit was given. Name one, as in {'age': 2}.")
     for name in edits:
-        if name not in inverter.edits:
-            raise EditError(f"no edit named {name!r} in this model. {did_you_mean(name, inverter.edits)}")
+        find_edit(inverter.model, name)
     align = align and inverter.model.domain.aligner == "face"
     if not align and (paste_back or landmarks is not None):
         raise ConfigError(
@@ -172,36 +162,35 @@ def edit_frames(
             "Leave both out: paste_back=False, landmarks=None."
         )
 
-    return _ClipEditor(inverter, edits, steps, align, paste_back).run(frames, landmarks, face, offsets, on_progress)
+    clip = _Clip(inverter, frames, edits, offsets, paste_back, landmarks, face, align, steps, on_progress)
+    return clip.edited_frames()
 
 
 @dataclass(frozen=True, eq=False)
-class _ClipEditor:
-    """The arguments of `edit_frames` that are the same for every frame."""
+class _Clip:
+    """The arguments of `edit_frames`."""
 
     inverter: HyperStyleInverter
+    frames: Iterable[ImageSource]
     edits: Mapping[str, float]
-    steps: int | None
-    align: bool
+    offsets: Literal["clip", "frame"]
     paste_back: bool
+    landmarks: Track | None
+    face: Literal["largest", "center"] | int
+    align: bool
+    steps: int | None
+    on_progress: Progress | None
 
-    def run(
-        self,
-        frames: Iterable[ImageSource],
-        landmarks: Track | None,
-        face: Literal["largest", "center"] | int,
-        offsets: Literal["clip", "frame"],
-        on_progress: Progress | None,
-    ) -> Iterator[Image.Image]:
-        """The edited frames; see `edit_frames`."""
+    def edited_frames(self) -> Iterator[Image.Image]:
+        """See `edit_frames`."""
         track: Track
-        if landmarks is not None:
-            track = landmarks
+        if self.landmarks is not None:
+            track = self.landmarks
         elif self.align:
-            detected = track_face(self.inverter, frames, face=face, on_progress=on_progress)
-            track = steady_track(frames, detected, paste_back=self.paste_back)
+            detected = track_face(self.inverter, self.frames, face=self.face, on_progress=self.on_progress)
+            track = steady_track(self.frames, detected, paste_back=self.paste_back)
         else:
-            track = [None] * sum(1 for _ in frames)
+            track = [None] * sum(1 for _ in self.frames)
         if not track:
             raise ConfigError("there are no frames: expected at least one.")
         missing = [number for number, points in enumerate(track) if points is None]
@@ -210,22 +199,22 @@ class _ClipEditor:
                 f"{len(missing)} of {len(track)} frames have no landmarks, the first is frame {missing[0]}: crops need "
                 "them in every frame. align.smoothing.smooth(track, longest_gap=None) fills every gap."
             )
-        shared = self._shared_offsets(frames, track) if offsets == "clip" else None
+        shared = self._shared_offsets(track) if self.offsets == "clip" else None
         done = 0
-        pairs = _with_landmarks(frames, track)
+        pairs = _with_landmarks(self.frames, track)
         while batch := list(islice(pairs, DEFAULT_BATCH_SIZE)):
             edited = self._edit([pair for pair in batch if self._is_edited(pair[1])], shared)
             for image, points in batch:
                 yield next(edited) if self._is_edited(points) else image
             done += len(batch)
-            if on_progress is not None:
-                on_progress("editing", done, len(track))
+            if self.on_progress is not None:
+                self.on_progress("editing", done, len(track))
 
     def _is_edited(self, points: npt.ArrayLike | None) -> bool:
         """Whether a frame with these landmarks is edited, or stays as it is."""
         return points is not None or not self.align
 
-    def _shared_offsets(self, frames: Iterable[ImageSource], track: Track) -> OffsetCodes | None:
+    def _shared_offsets(self, track: Track) -> OffsetCodes | None:
         """[1,...] the mean of the offsets of frames spread evenly over those that are edited.
 
         Exact for every kind of head: the sum of codes stands for the sum of their offsets (Eq. 6), times one number.
@@ -235,7 +224,7 @@ class _ClipEditor:
             return None
         count = min(_SHARED_OFFSET_FRAMES, len(usable))
         chosen = {usable[int(place)] for place in np.linspace(0, len(usable) - 1, count).round()}
-        pairs = islice(_with_landmarks(frames, track), max(chosen) + 1)
+        pairs = islice(_with_landmarks(self.frames, track), max(chosen) + 1)
         inversion = self._invert([pair for number, pair in enumerate(pairs) if number in chosen], self.steps)
         codes = [frame.offset_codes for frame in inversion if frame.offset_codes is not None]
         return reduce(add, codes) * (1 / len(codes)) if codes else None

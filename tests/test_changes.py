@@ -13,7 +13,7 @@ from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.convert import read_generator
 from hyperstyle.errors import InversionError
 from hyperstyle.inversion.exports import baked_generator
-from hyperstyle.inversion.overrides import GeneratorOverrides
+from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.generator import Generator
 
@@ -53,8 +53,9 @@ def two(request: pytest.FixtureRequest, tiny_inverter: HyperStyleInverter) -> In
     generator = plain.model.generator
     noisy = {n: torch.full_like(p, 0.2) for n, p in generator.named_parameters() if n.endswith("noise.weight")}
     model = dataclasses.replace(plain.model, generator=generator.with_parameters(noisy))
-    parts = GeneratorOverrides.cat([changes(model.generator, request.param, seed) for seed in (1, 2)])
-    return dataclasses.replace(plain, model=model, overrides=parts)
+    codes = torch.zeros(1, model.generator.config.rows, 1)
+    parts = [InversionState(codes, overrides=changes(model.generator, request.param, seed)) for seed in (1, 2)]
+    return dataclasses.replace(plain, model=model, overrides=InversionState.cat(parts, model.generator).overrides)
 
 
 def render_baked(inversion: Inversion) -> Tensor:

@@ -519,9 +519,9 @@ def test_a_file_that_was_cut_off_is_refused(folder: Path) -> None:
     ("change", "message"),
     [
         ({"format": 2, "colour": 1}, "format 2"),
-        ({"colour": 1}, r"unknown entry 'colour'\. Known: format, domain, steps, sha256, edits, info\."),
-        ({"steps": "many"}, "'steps'"),
-        ({"sha256": []}, "'sha256'"),
+        ({"colour": 1}, r"unknown entry 'colour' .*\. Known: format, domain, steps, sha256, edits, info\."),
+        ({"steps": "many"}, "steps is 'many'"),
+        ({"sha256": []}, "sha256 is "),
         ({"sha256": {}}, "names no generator"),
         ({"sha256": {"critic": "0"}}, "'critic'"),
         ({"edits": ["../age"]}, "'edits'"),

@@ -19,8 +19,7 @@ from hyperstyle import Domain, HyperStyleInverter, Inversion
 from hyperstyle.align import paste_back
 from hyperstyle.images import image_grid, sheet
 from hyperstyle.methods.idinvert import DomainGuided
-from hyperstyle.methods.offset_codes import OffsetCodeTuner
-from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.offsets import OffsetCodeTuner, OffsetTuner
 from hyperstyle.methods.projector import Projection
 from hyperstyle.methods.pti import PivotalTuning
 from hyperstyle.moved import MOVED, PART_ARGUMENTS

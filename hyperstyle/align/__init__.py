@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hyperstyle.align.crop import Crop, crop, ffhq_quad
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.decision import LandmarkDetector
 from hyperstyle.align.paste import paste_back
 
 __all__ = ["Crop", "LandmarkDetector", "crop", "ffhq_quad", "paste_back"]

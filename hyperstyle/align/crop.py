@@ -16,9 +16,8 @@ from hyperstyle.errors import ConfigError, LandmarkError
 from hyperstyle.images import ImageSource, load_image
 from hyperstyle.images.color_modes import quiet
 
-__all__ = ["Crop", "crop", "crop_rgb", "ffhq_quad", "five_points", "quad_text"]
-
 Points = npt.NDArray[np.float64]
+"""[N, 2] points (x, y) in pixels."""
 
 _SMALLEST_SIDE = 2.0  # pixels; below, borders and blur round to nothing
 _LARGEST_RATIO = 8.0  # quad side over image side; landmarks that lie in the image stay below 6
@@ -62,17 +61,11 @@ def ffhq_quad(landmarks: npt.ArrayLike) -> Points:
     return _square(_checked(landmarks))[0]
 
 
-def crop(
-    image: ImageSource,
-    landmarks: npt.ArrayLike,
-    size: int = 1024,
-    transform_size: int = 1024,
-    *,
-    padding: bool = True,
-) -> Crop:
+def crop(image: ImageSource, landmarks: npt.ArrayLike, size: int = 1024, transform_size: int = 1024) -> Crop:
     """Cut the FFHQ square of a face out of an image; the result has the same bytes as that of the published scripts.
 
-    HyperStyle uses sizes 1024/1024, pSp, e4e and ReStyle 256/256, HyperInverter (and FFHQ itself) 1024/4096.
+    HyperStyle uses sizes 1024/1024, pSp, e4e and ReStyle 256/256, HyperInverter (and FFHQ itself) 1024/4096. Parts
+    outside the image are filled with its blurred reflection.
 
     Args:
         image: anything `load_image` takes; EXIF orientation is applied before the landmarks are looked at.
@@ -80,8 +73,6 @@ def crop(
         size: side of the crop in pixels.
         transform_size: side of the resampled square in pixels, at least `size`; where larger it is reduced to
             `size` with a Lanczos filter.
-        padding: whether parts outside the image are filled with its blurred reflection; else they are
-            black.
 
     Raises:
         LandmarkError: landmarks that `ffhq_quad` refuses, that all lie outside the image, or that span a
@@ -94,12 +85,10 @@ def crop(
             f"Cannot crop to size {size} with transform_size {transform_size}: expected a size of at least 1 "
             f"and a transform_size of at least the size. Pass, say, transform_size={max(size, 1)}."
         )
-    return crop_rgb(load_image(image), landmarks, size, transform_size, padding=padding)
+    return crop_rgb(load_image(image), landmarks, size, transform_size)
 
 
-def crop_rgb(
-    image: Image.Image, landmarks: npt.ArrayLike, size: int, transform_size: int, *, padding: bool = True
-) -> Crop:
+def crop_rgb(image: Image.Image, landmarks: npt.ArrayLike, size: int, transform_size: int) -> Crop:
     """`crop` of an upright RGB image. The landmarks are checked; image and sizes are not, and it is not copied."""
     source_size = image.size
     points = _checked(landmarks)
@@ -137,7 +126,7 @@ def crop_rgb(
     # square's side, over which the padding fades.
     low, high = _bounds(corners)
     before, after = np.maximum(border - low, 0), np.maximum(high - image.size + border, 0)
-    if padding and max(before.max(), after.max()) > border - 4:
+    if max(before.max(), after.max()) > border - 4:
         least = int(np.rint(side * 0.3))
         before, after = np.maximum(before, least), np.maximum(after, least)
         image = _padded(image, before, after, blur=side * 0.02)

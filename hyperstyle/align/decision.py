@@ -1,18 +1,17 @@
-"""The decision whether an image is cut out around a face or taken as it is, and around which face."""
+"""The decision whether an image is cut out around a face or taken as it is, and around which face of a detector's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyperstyle.align.crop import ffhq_quad
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.crop import Points, ffhq_quad
 from hyperstyle.errors import (
     AlignmentError,
     ConfigError,
@@ -21,9 +20,6 @@ from hyperstyle.errors import (
     NoFaceError,
 )
 
-__all__ = ["MAX_MISPLACEMENT", "Align", "Choice", "Face", "choose_face", "decide", "misplacement"]
-
-Points = npt.NDArray[np.float64]
 Align = bool | Literal["auto"]
 Face = Literal["largest", "center", "all"] | int
 
@@ -32,6 +28,19 @@ MAX_MISPLACEMENT = 0.1
 large, or tilted by 8 degrees, has this value. For comparison: the landmarks that the bundled aligner finds on aligned
 crops have 0.02 on average, and 95 % of them have less than 0.04.
 """
+
+
+@runtime_checkable
+class LandmarkDetector(Protocol):
+    """Finds faces in a photo. Any callable of this form can be passed as `aligner`.
+
+    An inverter that is used from several threads calls it from all of them; so does training, which reads images in
+    threads.
+    """
+
+    def __call__(self, photo: Image.Image) -> list[Points]:
+        """Upright RGB photo -> for each face [68,2] (iBUG order) or [5,2] points (x, y) in pixels; [] for no face."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

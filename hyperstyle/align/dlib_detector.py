@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import os
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from hyperstyle.align.detector import reduce_to
-from hyperstyle.align.landmark_file import find_predictor
+from hyperstyle.align.crop import Points
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
-from hyperstyle.images import load_image
+from hyperstyle.images import load_image, reduce_to
+from hyperstyle.io.published import find_predictor
 from hyperstyle.runtime.threads import once_property
-
-__all__ = ["DlibDetector"]
-
-Points = npt.NDArray[np.float64]
 
 _POINTS = 68
 _MOST_DOUBLINGS = 4  # 256 times the pixels
 _TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 
 
+@dataclass(eq=False)
 class DlibDetector:
     """Finds faces with dlib; a `LandmarkDetector`.
 
@@ -50,27 +47,21 @@ class DlibDetector:
         ConfigError: `longest` or `upsample` out of range.
     """
 
-    def __init__(
-        self,
-        predictor: str | os.PathLike[str] | None = None,
-        *,
-        detector: str | os.PathLike[str] | None = None,
-        longest: int = 1280,
-        upsample: int = 1,
-        sideways: bool = False,
-    ) -> None:
-        if longest < 1 or not 0 <= upsample <= _MOST_DOUBLINGS:
+    predictor: str | os.PathLike[str] | None = None
+    _: KW_ONLY
+    detector: str | os.PathLike[str] | None = None
+    longest: int = 1280
+    upsample: int = 1
+    sideways: bool = False
+    _missing: MissingFileError | None = field(default=None, init=False, repr=False)
+    _one_at_a_time: Lock = field(default_factory=Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.longest < 1 or not 0 <= self.upsample <= _MOST_DOUBLINGS:
             raise ConfigError(
-                f"Faces cannot be detected with longest={longest} and upsample={upsample}: expected a side in pixels "
-                f"from 1 on, such as 1280, and 0 to {_MOST_DOUBLINGS} doublings, such as 1."
+                f"Faces cannot be detected with longest={self.longest} and upsample={self.upsample}: expected a side "
+                f"in pixels from 1 on, such as 1280, and 0 to {_MOST_DOUBLINGS} doublings, such as 1."
             )
-        self.predictor = predictor
-        self.detector = detector
-        self.longest = longest
-        self.upsample = upsample
-        self.sideways = sideways
-        self._missing: MissingFileError | None = None
-        self._one_at_a_time = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without dlib's objects and the lock, which cannot be copied."""

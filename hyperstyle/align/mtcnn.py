@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,10 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import ffhq_quad, five_points
-from hyperstyle.align.detector import reduce_to
 from hyperstyle.errors import ConfigError, MissingFileError
-from hyperstyle.images import ImageSource, load_image, to_tensor
+from hyperstyle.images import ImageSource, load_image, reduce_to, to_tensor
 from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
 from hyperstyle.runtime.threads import once_property
-
-__all__ = ["VARIABLE", "MtcnnDetector", "find_faces", "identity_crop"]
 
 Array = npt.NDArray[np.float64]
 
@@ -46,6 +44,7 @@ _TEMPLATE = (
 _CROP_SIDE = 112
 
 
+@dataclass(eq=False)
 class MtcnnDetector:
     """Finds faces with MTCNN; a `LandmarkDetector` of five points.
 
@@ -64,23 +63,18 @@ class MtcnnDetector:
         ConfigError: `confidence` or `longest` out of range.
     """
 
-    def __init__(
-        self,
-        weights: str | os.PathLike[str] | None = None,
-        *,
-        device: str | torch.device = "cpu",
-        confidence: float = 0.95,
-        longest: int = 2048,
-    ) -> None:
-        if not 0 <= confidence <= 1 or longest < 1:
+    weights: str | os.PathLike[str] | None = None
+    _: KW_ONLY
+    device: str | torch.device = "cpu"
+    confidence: float = 0.95
+    longest: int = 2048
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 1 or self.longest < 1:
             raise ConfigError(
-                f"Faces cannot be detected with confidence={confidence} and longest={longest}: expected a "
+                f"Faces cannot be detected with confidence={self.confidence} and longest={self.longest}: expected a "
                 "probability from 0 to 1, such as 0.95, and a side in pixels from 1 on, such as 2048."
             )
-        self.weights = weights
-        self.device = device
-        self.confidence = confidence
-        self.longest = longest
 
     def __call__(self, photo: Image.Image) -> list[Array]:
         """Upright photo -> for each face [5, 2] float64 points (x, y) in its pixels, the most probable face first.

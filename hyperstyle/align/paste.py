@@ -13,14 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import quad_text
-from hyperstyle.align.quad import Frame
-from hyperstyle.align.seam import color_offset, moved_edges, smoothstep
+from hyperstyle.align.seam import Frame, color_offset, moved_edges, smoothstep
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
-from hyperstyle.images import check_opened, to_levels, to_tensor
+from hyperstyle.images import to_levels, to_tensor
 from hyperstyle.images.color_modes import as_photo
+from hyperstyle.images.formats import check_opened
 from hyperstyle.moved import renamed_argument
-
-__all__ = ["paste_back"]
 
 _PIXELS_AT_ONCE = 1 << 20  # photo pixels that are blended at a time, to bound the memory
 _LARGEST_SIDE = 4096  # of the crop at the photo's scale; for a still larger quad, sampling does the rest
@@ -82,7 +80,20 @@ def paste_back(
     if not isinstance(photo, Image.Image):
         raise ImageError(f"The photo is of type {type(photo).__name__}; expected a PIL image, as Image.open gives it.")
     check_opened(photo, "The photo")
-    edited_levels, reference_levels = _crops(edited, reference, mode)
+    if mode == "replace" and reference is not None:
+        raise ConfigError("A reference was given, and mode 'replace' has no use for it. Leave it out.")
+    if mode == "difference" and reference is None:
+        raise ConfigError(
+            "Mode 'difference' adds the change from the unedited reconstruction, and no reference was given. "
+            "Pass that crop as reference=..., or use mode='replace'."
+        )
+    levels = _levels(edited, "edited")
+    unedited = None if reference is None else _levels(reference, "reference")
+    if unedited is not None and unedited.shape != levels.shape:
+        raise ImageError(
+            f"The edited crop is {_size(levels)} and the reference {_size(unedited)}. "
+            "Expected two crops of one size: the same generator's output with and without the edit."
+        )
     upright = as_photo(photo)
     pixels = np.array(upright.convert("RGB"))  # [H, W, 3]; RGBA keeps its colors
     frame = Frame.of(quad)
@@ -92,49 +103,18 @@ def paste_back(
             f"The quad {quad_text(quad)} lies outside the photo of {upright.width} x {upright.height} px. "
             "Give the photo that the crop was cut from, at its full size."
         )
-    if reference_levels is None:
-        layer = _replacement(pixels, edited_levels, frame, feather, match_colors)
+    if unedited is not None:
+        layer = _difference(pixels, levels, unedited, frame, remove_ghosts)
     else:
-        layer = _difference(pixels, edited_levels, reference_levels, frame, remove_ghosts)
+        layer = _at_photo_scale(levels, frame)
+        if match_colors:
+            layer = layer + _enlarged(color_offset(pixels, levels, frame, feather), layer)
     _blend(pixels, layer, frame, bounds, feather, mode)
     result = Image.fromarray(pixels)
     if upright.mode == "RGBA":
         result.putalpha(upright.getchannel("A"))
     result.info.update(upright.info)
     return result
-
-
-def _crops(
-    edited: Tensor | Image.Image, reference: Tensor | Image.Image | None, mode: str
-) -> tuple[Tensor, Tensor | None]:
-    """The edited crop and, in mode "difference", the reference, else None; [1, 3, H, W] in levels 0 to 255."""
-    edited_levels = _levels(edited, "edited")
-    if mode == "replace":
-        if reference is not None:
-            raise ConfigError("A reference was given, and mode 'replace' has no use for it. Leave it out.")
-        return edited_levels, None
-    if reference is None:
-        raise ConfigError(
-            "Mode 'difference' adds the change from the unedited reconstruction, and no reference was given. "
-            "Pass that crop as reference=..., or use mode='replace'."
-        )
-    unedited = _levels(reference, "reference")
-    if unedited.shape != edited_levels.shape:
-        raise ImageError(
-            f"The edited crop is {_size(edited_levels)} and the reference {_size(unedited)}. "
-            "Expected two crops of one size: the same generator's output with and without the edit."
-        )
-    return edited_levels, unedited
-
-
-def _replacement(
-    photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, feather: float, match_colors: bool
-) -> Tensor:
-    """Mode "replace": the crop [1, 3, h, w] in levels, resized to the photo's scale, colors matched if asked for."""
-    layer = _at_photo_scale(edited, frame)
-    if match_colors:
-        layer = layer + _enlarged(color_offset(photo, edited, frame, feather), layer)
-    return layer
 
 
 def _difference(
@@ -164,7 +144,7 @@ def _blend(
     feather: float,
     mode: Literal["difference", "replace"],
 ) -> None:
-    """Blends the layer, of `_replacement` or `_difference`, into the photo `pixels` [H, W, 3], in place.
+    """Blends the layer, the crop at the photo's scale or what `_difference` gives, into `pixels` [H, W, 3], in place.
 
     `bounds` are the columns and rows of pixels that the quad may touch; a band of rows is done at a time.
     """

@@ -1,9 +1,11 @@
-"""From any image to the input of the encoder: cropped around the face or taken whole, and resized for the domain."""
+"""From images to inputs of the encoder: cropped around the face or taken whole, and resized for the domain."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import Crop, crop_rgb, five_points
-from hyperstyle.align.decision import Align, Choice, Face, decide
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.decision import Align, Choice, Face, LandmarkDetector, decide
+from hyperstyle.align.seam import Frame
 from hyperstyle.align.source import Placement, Provenance
 from hyperstyle.domain import Domain
-from hyperstyle.errors import ConfigError
+from hyperstyle.errors import ConfigError, HyperStyleError, LandmarkError
 from hyperstyle.images import ImageSource, flatten, load_photo, resize, to_tensor
-
-__all__ = ["MOST_OUTSIDE", "SMALLEST_SIDE", "Prepared", "fraction_outside", "prepare"]
 
 MOST_OUTSIDE = 0.3
 """The largest fraction of the square around a face that may lie outside its photo. A crop with more is doubtful."""
@@ -46,6 +46,16 @@ class Prepared:
     crop: Tensor
     source: Provenance
     doubt: str = ""
+
+
+Images = ImageSource | Prepared | Sequence[ImageSource | Prepared]
+"""One image, or a list."""
+
+Landmarks = npt.ArrayLike | Sequence[npt.ArrayLike | None]
+"""[68,2] or [5,2] points of one image; for a list of images, points or None for each."""
+
+Failures = tuple[tuple[int, str], ...]
+"""(index in the list, message) of images that were left out."""
 
 
 def prepare(
@@ -103,19 +113,62 @@ def prepare(
     return prepared
 
 
-def fraction_outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
-    """The fraction of a parallelogram's area that lies outside an image, 0 to 1, to about 0.01.
+def prepare_all(
+    images: Images,
+    domain: Domain,
+    *,
+    aligner: LandmarkDetector | None,
+    align: Align = "auto",
+    face: Face = "largest",
+    landmarks: Landmarks | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> tuple[list[Prepared], Failures]:
+    """The crops of one image or of a list, and what was left out. What is a `Prepared` already stays as it is.
 
     Args:
-        quad: [4,2] corners (x, y) in pixels: top left, bottom left, bottom right, top right.
-        size: (width, height) of the image.
+        images, landmarks: see their types.
+        domain, aligner, align, face: as in `prepare`.
+        on_error: "skip" leaves out images that cannot be prepared.
+
+    Raises:
+        ConfigError: an empty list, an unknown option, or no image left. LandmarkError: landmarks for another number of
+            images. What `prepare` raises, unless images are skipped.
     """
-    top_left, bottom_left, _, top_right = np.asarray(quad, dtype=np.float64)
-    ticks = (np.arange(64) + 0.5) / 64
-    across, down = np.meshgrid(ticks, ticks)
-    points = top_left + across[..., None] * (top_right - top_left) + down[..., None] * (bottom_left - top_left)
-    inside = ((points >= -0.5) & (points <= np.array(size) - 0.5)).all(axis=-1)
-    return 1.0 - float(inside.mean())
+    if on_error not in ("raise", "skip"):
+        raise ConfigError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
+    if align not in (True, False, "auto"):
+        raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
+    choice: Align = "auto" if align == "auto" else bool(align)  # 0 and NumPy's values equal these but are not the same
+    pairs = _pairs(images, landmarks)
+    prepared: list[Prepared] = []
+    failures: list[tuple[int, str]] = []
+    for i, (image, points) in enumerate(pairs):
+        if isinstance(image, Prepared):
+            prepared.append(image)
+            continue
+        try:
+            prepared += prepare(image, domain, aligner=aligner, align=choice, face=face, landmarks=points)
+        except HyperStyleError as error:
+            if on_error == "raise":
+                raise
+            failures.append((i, str(error)))
+    if not prepared:
+        raise ConfigError(f"none of the {len(pairs)} images could be used. The first failed with: {failures[0][1]}")
+    return prepared, tuple(failures)
+
+
+def _pairs(images: Images, landmarks: Landmarks | None) -> list[tuple[ImageSource | Prepared, npt.ArrayLike | None]]:
+    """Each image with its landmarks, or None."""
+    if not isinstance(images, Sequence) or isinstance(images, str | bytes | bytearray | memoryview):
+        return [(images, cast("npt.ArrayLike | None", landmarks))]
+    if not images:
+        raise ConfigError("an empty list of images was given: expected at least one.")
+    points = [None] * len(images) if landmarks is None else list(cast("Sequence[npt.ArrayLike | None]", landmarks))
+    if len(points) != len(images):
+        raise LandmarkError(
+            f"{len(points)} sets of landmarks for {len(images)} images: expected one for each, or None."
+        )
+    return list(zip(images, points, strict=True))
 
 
 def _doubt_of_whole_image(image: Image.Image, domain: Domain) -> str:
@@ -136,20 +189,16 @@ def _doubt(cut: Crop, domain: Domain, *, is_detected: bool) -> str:
     if not _landmarks_agree(cut.landmarks):
         return "its landmarks contradict each other, as where they are mirrored or in another order"
     quad = cut.quad  # [4, 2]: top left, bottom left, bottom right, top right
-    if not is_detected and _on_its_head(quad):
+    down = quad[1] - quad[0]
+    if not is_detected and down[1] < -0.5 * np.hypot(*down):  # turned by more than 120 degrees from upright
         return "its landmarks put the face on its head: right where the photo shows it so, else they are reversed"
-    share, side = fraction_outside(quad, cut.source_size), float(np.linalg.norm(quad[3] - quad[0]))
+    share = 1 - float(Frame.of(quad).cells_inside(64, cut.source_size).double().mean())
+    side = float(np.linalg.norm(quad[3] - quad[0]))
     if share > MOST_OUTSIDE:
         return f"{share:.0%} of the square around the face lie outside the photo and are filled in"
     if side < SMALLEST_SIDE * min(domain.input_size):
         return f"the square around the face has only {side:.0f} px in the photo; {min(domain.input_size)} are looked at"
     return ""
-
-
-def _on_its_head(quad: npt.NDArray[np.float64]) -> bool:
-    """Whether the square [4,2] around a face is rotated by more than 120 degrees from upright."""
-    down = quad[1] - quad[0]
-    return bool(down[1] < -0.5 * np.hypot(*down))
 
 
 def _landmarks_agree(points: npt.NDArray[np.float64]) -> bool:

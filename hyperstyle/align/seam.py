@@ -1,6 +1,8 @@
-"""Corrections for pasting: the colors of a crop at its border, and the edges that an edit has moved."""
+"""The place of a crop in its photo, and corrections for pasting: colors at its border, edges that an edit has moved."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +11,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.align.quad import Frame, cell_centers
+from hyperstyle.align.crop import quad_text
+from hyperstyle.errors import AlignmentError
 
-__all__ = ["color_offset", "moved_edges", "smoothstep"]
+_SLACK = 1e-3  # of the side: how far the fourth corner may be from where a parallelogram has it
 
 _CELLS = 64  # along a side of the quad, for the color offset, which has no detail
 _REACH = 0.12  # of the side: standard deviation of the Gaussian over which colors are averaged
@@ -21,11 +24,96 @@ _FINE_CELLS = 128  # along a side of the quad, for the weight of moved edges
 _WINDOW = 2.0  # standard deviation, in these cells, of the Gaussian in which structure is compared
 _SMOOTH = 4.0  # standard deviation, in these cells, of the Gaussian over which colors are averaged
 _NOISE = 60.0  # levels squared, summed over the colors: the constant c of SSIM, for structure of little variance
-_KEPT, _MOVED = (
-    0.85,
-    0.4,
-)  # similarity of structure at which the photo's edges stay, and at which they are replaced
+_KEPT = 0.85  # similarity of structure at which the photo's edges stay
+_MOVED = 0.4  # at which they are replaced
 _MARGIN = 2  # cells that the weight is widened by, and then feathered over
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Where a crop lies in its photo: the point (u, v) of the crop, 0..1 along each side, is `corner + (u, v) @ axes`.
+
+    Coordinates (x, y) are continuous: the first pixel of the photo reaches from 0 to 1.
+
+    Attributes:
+        corner: [2] float64, the top left corner.
+        axes: [2, 2] float64, the sides: row 0 leads from the top left corner to the top right one, row 1 to the bottom
+            left one.
+    """
+
+    corner: npt.NDArray[np.float64]
+    axes: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, quad: npt.ArrayLike) -> Frame:
+        """From the corners [4, 2] of `Crop.footprint`, in pixel indices.
+
+        Raises:
+            AlignmentError: a wrong shape, not finite, without area, or no parallelogram.
+        """
+        try:
+            corners = np.array(quad, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise AlignmentError(
+                f"The quad is not an array of numbers ({error}). Pass the corners [4, 2] of Crop.footprint."
+            ) from error
+        if corners.shape != (4, 2) or not np.isfinite(corners).all():
+            raise AlignmentError(
+                f"The quad is {corners.tolist()}; expected four finite corners [4, 2] as (x, y) in pixels: "
+                "top left, bottom left, bottom right, top right. Pass Crop.footprint."
+            )
+        # Index i is the center of a pixel that reaches from i to i + 1 in continuous coordinates.
+        top_left, bottom_left, bottom_right, top_right = corners + 0.5
+        axes = np.stack([top_right - top_left, bottom_left - top_left])
+        sides = np.hypot(*axes.T)
+        area = abs(np.linalg.det(axes))
+        if sides.min() < 1 or area < 0.01 * sides[0] * sides[1]:
+            raise AlignmentError(
+                f"The quad {quad_text(corners)} has sides of {sides[0]:.3g} and {sides[1]:.3g} px and an area of "
+                f"{area:.3g} px; expected one that covers pixels. Pass Crop.footprint."
+            )
+        gap = float(np.hypot(*(bottom_right - top_left - axes.sum(axis=0))))
+        if gap > _SLACK * sides.max():
+            raise AlignmentError(
+                f"The quad {quad_text(corners)} is not a parallelogram: its third corner is off by {gap:.3g} px. "
+                "Expected the corners in the order top left, bottom left, bottom right, top right."
+            )
+        return cls(top_left, axes)
+
+    @property
+    def sides(self) -> tuple[float, float]:
+        """Lengths of the two axes in pixels of the photo."""
+        across, down = np.hypot(*self.axes.T)
+        return float(across), float(down)
+
+    def bounds(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """The bounding box within a photo of this size, in whole pixels: left, top, and the ends right and bottom."""
+        corners = self.corner + np.array([[0, 0], [0, 1], [1, 1], [1, 0]]) @ self.axes  # [4, 2]
+        left, top = np.clip(np.floor(corners.min(axis=0)), 0, None).astype(int).tolist()
+        right, bottom = np.clip(np.ceil(corners.max(axis=0)), None, (width, height)).astype(int).tolist()
+        return left, top, right, bottom
+
+    def to_photo(self, points: Tensor) -> Tensor:
+        """[..., 2] points (u, v) float64 -> (x, y) in the photo."""
+        return points @ torch.from_numpy(self.axes) + torch.from_numpy(self.corner)
+
+    def cells_inside(self, cells: int, size: tuple[int, int]) -> Tensor:
+        """[cells, cells] bool: which of `cell_centers` lie in a photo of (width, height)."""
+        points = self.to_photo(cell_centers(cells))
+        return ((points >= 0) & (points < torch.tensor(size))).all(dim=-1)
+
+    def pixel_centers(self, left: int, top: int, right: int, bottom: int) -> Tensor:
+        """[bottom - top, right - left, 2] float64: (u, v) of the centers of these pixels of the photo."""
+        x = torch.arange(left, right, dtype=torch.float64) + (0.5 - self.corner[0])
+        y = torch.arange(top, bottom, dtype=torch.float64) + (0.5 - self.corner[1])
+        offsets = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        return offsets @ torch.from_numpy(np.linalg.inv(self.axes))
+
+
+def cell_centers(cells: int) -> Tensor:
+    """[cells, cells, 2] float64: (u, v) of the centers of cells that divide a crop evenly, rows from the top."""
+    middle = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells
+    return torch.stack(torch.meshgrid(middle, middle, indexing="xy"), dim=-1)
 
 
 def color_offset(photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, feather: float) -> Tensor:
@@ -47,11 +135,11 @@ def color_offset(photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, fea
     unit = cell_centers(_CELLS)  # [64, 64, 2] as (u, v)
     depth = torch.minimum(unit, 1 - unit).amin(dim=-1)
     band = min(max(feather, _NARROWEST), _WIDEST)
-    photo_cells, is_inside = _in_cells(photo, frame, _CELLS)
+    is_inside = frame.cells_inside(_CELLS, (photo.shape[1], photo.shape[0]))
     compared = ((depth < band) & is_inside).double()
     size = (_CELLS, _CELLS)
     crop_cells = F.interpolate(edited.double(), size=size, mode="bilinear", antialias=True, align_corners=False)
-    gap = (photo_cells - crop_cells) * compared
+    gap = (_in_cells(photo, frame, _CELLS) - crop_cells) * compared
 
     # The mean of the gap over the cells compared, weighted by a Gaussian along each axis.
     middle = unit[0, :, 0]
@@ -90,27 +178,23 @@ def moved_edges(photo: npt.NDArray[np.uint8], edited: Tensor, reference: Tensor,
     weight = F.max_pool2d(smoothstep((_KEPT - similarity) / (_KEPT - _MOVED)), wide, 1, _MARGIN)
     weight = F.avg_pool2d(F.pad(weight, (_MARGIN,) * 4, mode="replicate"), wide, 1)
 
-    photo_cells, is_inside = _in_cells(photo, frame, _FINE_CELLS)
-    inside = is_inside.double()[None, None]
-    gap = _blurred((photo_cells - cells[:, 3:6]) * inside, _SMOOTH) / _blurred(inside, _SMOOTH).clamp_min(1e-9)
+    inside = frame.cells_inside(_FINE_CELLS, (photo.shape[1], photo.shape[0])).double()[None, None]
+    gap = _blurred((_in_cells(photo, frame, _FINE_CELLS) - cells[:, 3:6]) * inside, _SMOOTH)
+    gap = gap / _blurred(inside, _SMOOTH).clamp_min(1e-9)
     return weight.float(), gap.float()
 
 
-def _in_cells(photo: npt.NDArray[np.uint8], frame: Frame, cells: int) -> tuple[Tensor, Tensor]:
-    """The photo within the quad, [1, 3, cells, cells] float64, and which cells lie in the photo, [cells, cells]."""
+def _in_cells(photo: npt.NDArray[np.uint8], frame: Frame, cells: int) -> Tensor:
+    """[1, 3, cells, cells] float64: the photo in the quad, with pixels about as large as the cells, then sampled."""
     height, width = photo.shape[:2]
-    points = frame.to_photo(cell_centers(cells))  # [cells, cells, 2]
-    extent = torch.tensor([width, height], dtype=torch.float64)
-    is_inside = ((points >= 0) & (points < extent)).all(dim=-1)
-
-    # The photo with pixels about as large as the cells, then sampled.
     cell = max(max(frame.sides) / cells, 1.0)
     small = Image.fromarray(photo).resize(
         (max(round(width / cell), 1), max(round(height / cell), 1)), Image.Resampling.BOX
     )
     pixels = torch.from_numpy(np.array(small, dtype=np.float64)).permute(2, 0, 1)[None]  # [1, 3, h, w]
-    grid = (2 * points / extent - 1)[None]  # -1 and 1 are the edges of the photo
-    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False), is_inside
+    points = frame.to_photo(cell_centers(cells))[None]  # [1, cells, cells, 2]
+    grid = 2 * points / torch.tensor([width, height], dtype=torch.float64) - 1  # -1 and 1: the edges of the photo
+    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
 def _blurred(values: Tensor, sigma: float) -> Tensor:

@@ -17,14 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyperstyle.align.crop import crop_rgb, ffhq_quad
-from hyperstyle.align.decision import choose_face
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.crop import Points, crop_rgb, ffhq_quad
+from hyperstyle.align.decision import LandmarkDetector, choose_face
 from hyperstyle.errors import ConfigError, LandmarkError
-
-__all__ = ["LONGEST_GAP", "drop_dissimilar", "follow_face", "quad_jitter", "smooth"]
-
-Points = npt.NDArray[np.float64]
 
 LONGEST_GAP = 12
 """The longest run of frames without the face that is bridged: half a second of film."""

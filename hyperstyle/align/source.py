@@ -13,8 +13,6 @@ from PIL import Image
 from hyperstyle.errors import InversionError, warn
 from hyperstyle.images import ImageSource, load_photo
 
-__all__ = ["Placement", "Provenance", "photo_of"]
-
 
 @dataclass(frozen=True, eq=False)
 class Placement:

@@ -1,4 +1,4 @@
-"""The console command `hyperstyle`: one file per subcommand, each with `add_parser` and `run`.
+"""The console command `hyperstyle`: one file per subcommand, each with `add_parser`.
 
 Building the parser imports no torch, so that `--help`, `--version` and a mistyped option answer at once.
 
@@ -10,6 +10,7 @@ away; 143 ended by SIGTERM. After 129, 130 and 143 no temporary files are left.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import hyperstyle
 from hyperstyle.cli import (
@@ -43,51 +44,20 @@ from hyperstyle.errors import HyperStyleError
 
 __all__ = ["build_parser", "main"]
 
-_COMMANDS = (
-    demo,
-    align,
-    invert,
-    edit,
-    animate,
-    edits,
-    fit,
-    convert,
-    fetch,
-    export,
-    import_,
-    train,
-    evaluate,
-    bench,
-    info,
-)
-
-
-class _Parser(ConfigParser):
-    """Reports errors in one line, which names the help, instead of printing the usage; reads `--config`."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Arguments as usual, over what the files behind `--config` hold."""
-        arguments = sys.argv[1:] if args is None else list(args)
-        try:
-            self.apply_config(arguments)
-        except HyperStyleError as error:
-            self.error(" ".join(str(error).split()).removesuffix("."))
-        return super().parse_known_args(arguments, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"hyperstyle: error: {message}. Help: {self.prog} --help\n")
+_ORDER = (demo, align, invert, edit, animate, edits, fit, convert, fetch, export, import_, train, evaluate, bench, info)
+"""The files of the commands, in the order of `--help`."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; a parsed namespace carries the command to call as `run`."""
-    parser = _Parser(
+    parser = ConfigParser(
         prog="hyperstyle",
         description="Invert portraits into StyleGAN2 with HyperStyle, and edit them.",
         epilog="Start with: hyperstyle demo",
     )
     parser.add_argument("--version", action="version", version=f"hyperstyle {hyperstyle.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in _COMMANDS:
+    for command in _ORDER:
         command.add_parser(subparsers)
     return parser
 
@@ -132,6 +102,11 @@ def _run(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         _discard_output()  # `hyperstyle info | head`: the flush at exit would fail once more
         return 141
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # which most questions about a path raise, such as `Path.exists`
+            raise
+        print(f"hyperstyle: error: no file has a name this long: {error.filename!r}", file=sys.stderr)
+        return 2
     return code
 
 

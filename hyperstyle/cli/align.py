@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperstyle.cli.arguments import (
-    FaceArguments,
-    ModelArguments,
-    check_face_arguments,
-    check_landmarks,
-    landmarks_of,
-    load_inverter,
-    writable_folder,
-)
-from hyperstyle.cli.flags import add_command, flag, positional, switch
+from hyperstyle.cli.arguments import FaceArguments, ModelArguments, load_inverter, writable_folder
+from hyperstyle.cli.flags import command, flag, output_folder, positional, switch
 from hyperstyle.cli.inputs import Inputs, check_no_overwrite
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from hyperstyle.align import Crop, LandmarkDetector
-
-__all__ = ["add_parser", "run"]
+    from hyperstyle.align import Crop
 
 _GRID = "_sheet.png"
 _CELL = 512  # side of the grid's images, in pixels
@@ -40,88 +29,61 @@ class AlignArguments(FaceArguments, ModelArguments):
     """
 
     inputs: list[str] = positional(nargs="+", metavar="PHOTO", help="photo, folder of photos, or glob")
-    out: Path = flag(
-        default=Path("aligned"), metavar="FOLDER", help="where to write; made where it is missing (default: aligned)"
-    )
+    out: Path = output_folder("aligned")
     size: int = flag(default=1024, metavar="PX", help="side of the crops (default: 1024)")
     transform_size: int | None = flag(
         metavar="PX", help="side at which the square is sampled before it is reduced; FFHQ takes 4096 (default: --size)"
     )
     quiet: bool = switch("no line per photo")
 
-    @property
-    def sampled_size(self) -> int:
-        """The side at which the square is sampled."""
-        return self.size if self.transform_size is None else self.transform_size
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    add_command(
-        subparsers, "align", AlignArguments, run, help="cut faces out of photos the way the generator was trained on"
-    )
-
 
 def run(args: AlignArguments) -> int:
     """Aligns every photo; 1 if any of them failed."""
-    from hyperstyle.images import save_image
+    from hyperstyle.align import crop
+    from hyperstyle.align.decision import decide
+    from hyperstyle.images import image_grid, load_image, save_image
 
-    if not 1 <= args.size <= args.sampled_size:
+    sampled_size = args.size if args.transform_size is None else args.transform_size
+    if not 1 <= args.size <= sampled_size:
         raise ConfigError(
-            f"--size {args.size} with --transform-size {args.sampled_size}: expected 1 or more, and no less than "
-            "--size."
+            f"--size {args.size} with --transform-size {sampled_size}: expected 1 or more, and no less than --size."
         )
-    check_face_arguments(args)
     photos = Inputs.find(args.inputs, args.out, (".png", _GRID))
-    check_landmarks(args, len(photos.files), "photos")
-    detector = None
+    args.check_face(len(photos.files), "photos")
     if photos.files:
         writable_folder(args.out)
-        detector = None if args.landmarks is not None else _detector(args)
+    detector = None
+    if photos.files and args.landmarks is None:
+        inverter = load_inverter(args)
+        detector = inverter.aligner
+        if detector is None:
+            raise ConfigError(
+                f"the model {args.model!r} finds no faces: its domain is {inverter.model.domain.name!r}. Choose "
+                "another --model, or give --landmarks."
+            )
 
-    def align(path: Path, name: str) -> list[Path]:
-        photo, crops = _crop_faces(path, detector, args)
+    def align_photo(path: Path, name: str) -> list[Path]:
+        photo = load_image(path)
+        choices = decide(
+            photo, str(path), aligner=detector, align=True, face=args.face, landmarks=args.landmarks_of(path)
+        )
+        crops = [
+            crop(photo, choice.landmarks, args.size, sampled_size) for choice in choices if choice.landmarks is not None
+        ]
         endings = [f"_{i}.png" for i in range(1, len(crops) + 1)] if args.face == "all" else [".png"]
         targets = [args.out / (name + ending) for ending in endings]
         check_no_overwrite(photos.files, targets)
-        for crop, target in zip(crops, targets, strict=True):
-            save_image(crop.image, target)
-        save_image(_grid(photo, crops), args.out / (name + _GRID))
+        for one_crop, target in zip(crops, targets, strict=True):
+            save_image(one_crop.image, target)
+        labels = ["photo", *(["crop"] if len(crops) == 1 else [f"crop {i}" for i in range(1, len(crops) + 1)])]
+        row = [_marked(photo, crops), *(one_crop.image for one_crop in crops)]
+        save_image(image_grid([row], labels=labels, cell=_CELL), args.out / (name + _GRID))
         return targets
 
-    return photos.each(align, quiet=args.quiet)
+    return photos.each(align_photo, quiet=args.quiet)
 
 
-def _detector(args: AlignArguments) -> LandmarkDetector:
-    inverter = load_inverter(args)
-    if inverter.aligner is None:
-        raise ConfigError(
-            f"the model {args.model!r} finds no faces: its domain is {inverter.model.domain.name!r}. Choose another "
-            "--model, or give --landmarks."
-        )
-    return inverter.aligner
-
-
-def _crop_faces(path: Path, detector: LandmarkDetector | None, args: AlignArguments) -> tuple[Image.Image, list[Crop]]:
-    """The upright photo and the crops of the chosen faces."""
-    from hyperstyle.align import crop
-    from hyperstyle.align.decision import decide
-    from hyperstyle.images import load_image
-
-    photo = load_image(path)
-    points = landmarks_of(path, args.landmarks)
-    chosen = decide(photo, str(path), aligner=detector, align=True, face=args.face, landmarks=points)
-    return photo, [
-        crop(photo, choice.landmarks, args.size, args.sampled_size) for choice in chosen if choice.landmarks is not None
-    ]
-
-
-def _grid(photo: Image.Image, crops: list[Crop]) -> Image.Image:
-    """The marked photo and the crops, side by side."""
-    from hyperstyle.images import image_grid
-
-    labels = ["photo", *(["crop"] if len(crops) == 1 else [f"crop {i}" for i in range(1, len(crops) + 1)])]
-    return image_grid([[_marked(photo, crops), *(crop.image for crop in crops)]], labels=labels, cell=_CELL)
+add_parser = command("align", AlignArguments, run, help="cut faces out of photos the way the generator was trained on")
 
 
 def _marked(photo: Image.Image, crops: list[Crop]) -> Image.Image:
@@ -135,9 +97,7 @@ def _marked(photo: Image.Image, crops: list[Crop]) -> Image.Image:
     scale = min(_CELL / float((high - low).max()), 4.0)
     width, height = (max(round(float(n) * scale), 1) for n in high - low)
     canvas = Image.new("RGB", (width, height), _BACKGROUND)
-    small = photo.resize(
-        (max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)), Image.Resampling.LANCZOS
-    )
+    small = photo.resize([max(round(side * scale), 1) for side in photo.size], Image.Resampling.LANCZOS)
     canvas.paste(small, (round(float(-low[0]) * scale), round(float(-low[1]) * scale)))
     draw = ImageDraw.Draw(canvas)
     for crop in crops:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyperstyle.cli.arguments import EditRequest, load_inverter, writable_folder
-from hyperstyle.cli.flags import add_command, flag, positional, switch
-from hyperstyle.cli.inputs import may_hold_frames
-from hyperstyle.cli.starting import EditingArguments, check_edits, check_files, edits_flag, start, sweeps
+from hyperstyle.cli.flags import command, flag, positional, switch
+from hyperstyle.cli.inputs import is_clip_file
+from hyperstyle.cli.starting import EditingArguments, edits_flag
 from hyperstyle.errors import ConfigError
-
-__all__ = ["add_parser", "run"]
 
 _FRAMES = 24
 
@@ -27,26 +24,13 @@ class AnimateArguments(EditingArguments):
     other: Path | None = positional(nargs="?", metavar="OTHER", help="where to go to from there")
     edits: list[EditRequest] = edits_flag("NAME=START:STOP:COUNT once, unless there are two inputs")
     out: Path | None = flag(
-        metavar="FILE",
-        help="a .gif or .webp file (default: the input's name with _animated.webp, in the current folder)",
+        help="a .gif or .webp file (default: the input's name with _animated.webp, in the current folder)"
     )
-    frames: int | None = flag(metavar="N", help=f"on the way between two inputs (default: {_FRAMES})")
-    rate: float = flag(default=12.0, metavar="FPS", help="frames per second (default: 12)")
+    frames: int | None = flag(help=f"on the way between two inputs (default: {_FRAMES})")
+    rate: float = flag(default=12.0, metavar="FPS", help="frames per second")
     once: bool = switch("do not run backwards at the end; start again with a jump")
-    size: int = flag(default=512, metavar="PX", help="longer side, larger frames are reduced (default: 512)")
+    size: int = flag(default=512, metavar="PX", help="longer side, larger frames are reduced")
     paste_back: bool = switch("show the whole photo with the edited face in it")
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    add_command(
-        subparsers,
-        "animate",
-        AnimateArguments,
-        run,
-        help="a GIF or WebP that sweeps over an edit, or goes from one image to another",
-        epilog="The names of the edits and their sensible ranges: hyperstyle edits",
-    )
 
 
 def run(args: AnimateArguments) -> int:
@@ -56,16 +40,13 @@ def run(args: AnimateArguments) -> int:
     sources = [args.input, *([] if args.other is None else [args.other])]
     out = args.out or Path(f"{args.input.stem}_animated.webp")
     _check(args, sources)
-    check_edits(args)
-    check_files(args, sources, out)
+    args.check_edits()
+    args.check_files(sources, out)
     check_animation(out, args.rate, args.size)
     writable_folder(out.parent)
     inverter = load_inverter(args)
-    edits = sweeps(args, inverter)
-    ends = [start(source, inverter, args) for source in sources]
-    for edit, strengths in edits:
-        if len(strengths) == 1:
-            ends = [end.edit(edit, strengths[0], **args.edit_options) for end in ends]
+    edits = args.sweeps(inverter)
+    ends = [args.edited(source, inverter, edits) for source in sources]
     if len(ends) == 2:
         frames = ends[0].interpolate(ends[1], args.frames or _FRAMES)
     else:
@@ -79,11 +60,20 @@ def run(args: AnimateArguments) -> int:
     return 0
 
 
+add_parser = command(
+    "animate",
+    AnimateArguments,
+    run,
+    help="a GIF or WebP that sweeps over an edit, or goes from one image to another",
+    epilog="The names of the edits and their sensible ranges: hyperstyle edits",
+)
+
+
 def _check(args: AnimateArguments, sources: list[Path]) -> None:
     """Raises ConfigError for ranges and flags that do not go with one or two inputs."""
     ranges = args.ranges
     for source in sources:
-        if may_hold_frames(source):
+        if source.is_dir() or is_clip_file(source):
             raise ConfigError(f"{str(source)!r} holds frames already: `hyperstyle edit` takes it. Give one image.")
     if args.other is None:
         if len(ranges) != 1:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from hyperstyle.cli.flags import add_arguments, flag, given_flags, switch
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.file_kind import check_suffix
-from hyperstyle.io.files import sweep
+from hyperstyle.io.temporary import sweep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,26 +20,6 @@ if TYPE_CHECKING:
 
     from hyperstyle.align.decision import Face
     from hyperstyle.inverter import HyperStyleInverter
-
-__all__ = [
-    "ALIGN",
-    "EditRequest",
-    "FaceArguments",
-    "InversionArguments",
-    "MethodArguments",
-    "ModelArguments",
-    "add_model_arguments",
-    "check_face_arguments",
-    "check_landmarks",
-    "check_output_files",
-    "landmarks_file",
-    "landmarks_of",
-    "load_inverter",
-    "parse_edit",
-    "parse_face",
-    "parse_layers",
-    "writable_folder",
-]
 
 ALIGN: dict[str, Literal["auto"] | bool] = {"auto": "auto", "yes": True, "no": False}
 
@@ -69,29 +49,28 @@ def parse_edit(text: str) -> EditRequest:
     Raises:
         argparse.ArgumentTypeError: the text is neither, a number is not finite, or COUNT is not in 2 to 99.
     """
-    name, equals, value = text.rpartition("=")
+    name, _, value = text.rpartition("=")
     name = name.strip()
-    fields = value.split(":")
-    if not (name and equals) or len(fields) not in (1, 3):
-        raise _edit_error(text)
+    first, *rest = value.split(":")
     try:
-        numbers = [float(field) for field in fields[:2]]
-        count = int(fields[2]) if len(fields) == 3 else 1
-    except ValueError:
-        raise _edit_error(text) from None
-    if not all(math.isfinite(number) for number in numbers):
-        raise _edit_error(text)
-    if len(fields) == 1:
-        return EditRequest(name, (numbers[0],))
+        start = float(first)
+        stop, count = (float(rest[0]), int(rest[1])) if rest else (start, 1)
+        if not name or len(rest) > 2 or not math.isfinite(start) or not math.isfinite(stop):
+            raise ValueError
+    except (ValueError, IndexError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an edit: expected NAME=STRENGTH like age=2, "
+            "or NAME=START:STOP:COUNT like smile=-2:2:5 for a strip"
+        ) from None
+    if not rest:
+        return EditRequest(name, (start,))
     if not 2 <= count <= _MAX_STRENGTHS:
         raise argparse.ArgumentTypeError(f"{text!r} asks for {count} images: COUNT is 2 to {_MAX_STRENGTHS}")
-    start, stop = numbers
     # Written so that both ends come out exactly as typed.
-    strengths = (start * (1 - i / (count - 1)) + stop * (i / (count - 1)) for i in range(count))
-    return EditRequest(name, tuple(strengths))
+    return EditRequest(name, tuple(start * (1 - i / (count - 1)) + stop * (i / (count - 1)) for i in range(count)))
 
 
-def parse_face(text: str) -> Face:
+def _face(text: str) -> Face:
     """Reads `largest`, `center`, `all` or a number from 0 on.
 
     Raises:
@@ -102,13 +81,6 @@ def parse_face(text: str) -> Face:
     if text.isdecimal():
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no face: expected largest, center, all, or a number from 0 on")
-
-
-def _edit_error(text: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(
-        f"{text!r} is not an edit: expected NAME=STRENGTH like age=2, "
-        "or NAME=START:STOP:COUNT like smile=-2:2:5 for a strip"
-    )
 
 
 def _steps(text: str) -> int | dict[str, int]:
@@ -155,15 +127,57 @@ class FaceArguments:
     """Which face of a photo is taken."""
 
     face: Face = flag(
-        type=parse_face,
+        type=_face,
         default="largest",
         metavar="WHICH",
-        help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found (default: largest)",
+        help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found",
     )
-    landmarks: Path | None = flag(
-        metavar="FILE", help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image"
-    )
+    landmarks: Path | None = flag(help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image")
     sideways: bool = switch("where no face is found, look for one that lies on its side too; four times as slow")
+
+    def check_face(self, images: int = 1, what: str = "images") -> None:
+        """Refuses flags that choose or find a face where none is looked for, and landmarks of one for several images.
+
+        Args:
+            images: how many there are.
+            what: their name in the message.
+
+        Raises:
+            ConfigError: `--face` or `--sideways` with `--landmarks`; one of these three with `--align no`; a single
+                file of landmarks for several images.
+        """
+        flags: list[str] = []
+        reason = ""
+        if isinstance(self, InversionArguments) and self.align == "no":
+            flags = given_flags(self, "face", "sideways", "landmarks")
+            reason = "--align no, which takes images as they are"
+        elif self.landmarks is not None:
+            flags = given_flags(self, "face", "sideways")
+            reason = "--landmarks, which says where the face is, so that none is looked for"
+        if flags:
+            raise ConfigError(f"{', '.join(flags)} with {reason}. Leave out one or the other.")
+        if images > 1 and self.landmarks is not None and not self.landmarks.is_dir():
+            raise ConfigError(f"--landmarks {str(self.landmarks)!r} is one file for {images} {what}: give a folder.")
+
+    def landmarks_file(self, image: Path) -> Path | None:
+        """The landmark file of this image: what `--landmarks` names, or STEM.npy in it if it is a folder.
+
+        The file need not exist. None without the flag.
+        """
+        if self.landmarks is not None and self.landmarks.is_dir():
+            return self.landmarks / f"{image.stem}.npy"
+        return self.landmarks
+
+    def landmarks_of(self, image: Path) -> npt.NDArray[np.float64] | None:
+        """The landmarks of this image in pixels, [68,2] or [5,2], read from `landmarks_file`; None without the flag.
+
+        Raises:
+            LandmarkError: there is no such file, or it holds something else.
+        """
+        from hyperstyle.io.torch_files import load_points
+
+        file = self.landmarks_file(image)
+        return None if file is None else load_points(file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,21 +193,8 @@ class InversionArguments(FaceArguments):
     align: str = flag(
         choices=tuple(ALIGN),
         default="auto",
-        help="crop the face first: auto decides by the image, no takes it as it is (default: auto)",
+        help="crop the face first: auto decides by the image, no takes it as it is",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodArguments:
-    """The method of inversion."""
-
-    method: str | None = flag(
-        metavar="NAME",
-        help="how to invert: hyperstyle, hyperinverter, w-encoder, e4e, psp, restyle-e4e, restyle-psp, optimize-w, "
-        'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
-        "the best that the model's networks can do)",
-    )
-    seed: int | None = flag(metavar="N", help="random seed of methods that optimize (default: the published one)")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -201,55 +202,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser, ModelArguments)
 
 
-# ---- checks, and what the flags name ----
-
-
-def check_face_arguments(args: FaceArguments) -> None:
-    """Refuses flags that choose or find a face where none is looked for.
-
-    Raises:
-        ConfigError: `--face` or `--sideways` with `--landmarks`; one of these three with `--align no`.
-    """
-    if isinstance(args, InversionArguments) and args.align == "no":
-        flags = given_flags(args, "face", "sideways", "landmarks")
-        reason = "--align no, which takes images as they are"
-    elif args.landmarks is not None:
-        flags = given_flags(args, "face", "sideways")
-        reason = "--landmarks, which says where the face is, so that none is looked for"
-    else:
-        return
-    if flags:
-        raise ConfigError(f"{', '.join(flags)} with {reason}. Leave out one or the other.")
-
-
-def check_landmarks(args: FaceArguments, images: int, what: str = "images") -> None:
-    """Raises ConfigError where `--landmarks` is a single file for several images; `what` is their name in it."""
-    if images > 1 and args.landmarks is not None and not args.landmarks.is_dir():
-        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {images} {what}: give a folder.")
-
-
-def landmarks_of(image: Path, landmarks: Path | None) -> npt.NDArray[np.float64] | None:
-    """The landmarks of this image in pixels, [68,2] or [5,2], read from `landmarks_file`; None without the flag.
-
-    Raises:
-        LandmarkError: there is no such file, or it holds something else.
-    """
-    file = landmarks_file(image, landmarks)
-    if file is None:
-        return None
-    from hyperstyle.io.torch_files import load_points
-
-    return load_points(file)
-
-
-def landmarks_file(image: Path, landmarks: Path | None) -> Path | None:
-    """The landmark file of this image: what `--landmarks` names, or STEM.npy in it if it is a folder.
-
-    The file need not exist. None without the flag.
-    """
-    if landmarks is None:
-        return None
-    return landmarks / f"{image.stem}.npy" if landmarks.is_dir() else landmarks
+# ---- what the flags name ----
 
 
 def load_inverter(args: ModelArguments | argparse.Namespace) -> HyperStyleInverter:
@@ -286,7 +239,7 @@ def writable_folder(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _try_writing(folder)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(
             f"cannot write into the folder {str(folder)!r}: {error.strerror}. Choose another one with --out."
@@ -325,12 +278,6 @@ def check_output_files(args: Any, **kinds: str) -> None:
         if kind != "PNG":
             check_suffix(path, kind, advice=f"Give it a name that ends in {_ENDINGS[kind]}.", error=ConfigError)
         try:
-            _try_writing(folder)
+            tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise ConfigError(f"cannot write into the folder of {str(path)!r}: {error.strerror}.") from error
-
-
-def _try_writing(folder: Path) -> None:
-    """Raises OSError where no file can be made in the folder."""
-    with tempfile.TemporaryFile(dir=folder):
-        pass

@@ -5,21 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import check_output_files
-from hyperstyle.cli.bench_text import loading_lines, scaling_lines, speed_lines
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from hyperstyle.evaluation.cases import Case
-
-__all__ = ["add_parser", "run_loading", "run_scaling", "run_speed"]
+    from hyperstyle.evaluation.journal import Record
 
 _OWN = "speed_"  # before the names of the command's own values, which those of what follows it must not replace
 
@@ -47,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="what to measure: float32, bfloat16, float16, batch8, batch8_bfloat16, batch8_float16, edit_strip, "
         "memory, rates (default: all on a GPU; on a processor memory, float32, bfloat16, batch8 and edit_strip)",
     )
-    parser.set_defaults(run=run_speed)
+    parser.set_defaults(run=_run_speed)
     kinds = parser.add_subparsers(title="what else to measure", metavar="WHAT")
 
     loading = kinds.add_parser(
@@ -73,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     loading.add_argument("--steps", type=int, default=5, metavar="T", help="steps of the hypernetwork (default: 5)")
     loading.add_argument("--repeat", type=int, default=3, metavar="N", help="times to measure (default: 3)")
     loading.add_argument("--json", action="store_true", help="as JSON, for programs")
-    loading.set_defaults(run=run_loading)
+    loading.set_defaults(run=_run_loading)
 
     scaling = kinds.add_parser(
         "scaling",
@@ -94,7 +90,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     scaling.add_argument("--plain", action="store_true", help="measure the plain path too")
     scaling.add_argument("--no-memory", action="store_true", help="only time")
     scaling.add_argument("--plot", type=Path, metavar="FILE.png", help="a plot of it (needs matplotlib)")
-    scaling.set_defaults(run=run_scaling)
+    scaling.set_defaults(run=_run_scaling)
 
 
 def _add_case_arguments(parser: argparse.ArgumentParser, prefix: str) -> None:
@@ -112,44 +108,46 @@ def _add_case_arguments(parser: argparse.ArgumentParser, prefix: str) -> None:
     add("quiet", action="store_true", help="no progress bar")
 
 
-def run_loading(args: argparse.Namespace) -> int:
-    """Prints what `measure_loading` finds."""
+def _run_loading(args: argparse.Namespace) -> int:
+    from hyperstyle.cli.bench_text import loading_text
     from hyperstyle.evaluation.loading import measure_loading
     from hyperstyle.io.hub import resolve
 
     _check_own(args, "loading")
     official = [path for path in (args.official, args.encoder) if path is not None]
-    result = measure_loading(
+    report = measure_loading(
         resolve(args.model), official=official, image=args.image, steps=args.steps, repeats=args.repeat
     )
-    print(json.dumps(asdict(result), indent=2) if args.json else "\n".join(loading_lines(result)))
+    print(json.dumps(report, indent=2) if args.json else loading_text(report))
     return 0
 
 
-def run_speed(args: argparse.Namespace) -> int:
+def _run_speed(args: argparse.Namespace) -> int:
     """Prints what `measure_speed` finds and writes it; 1 where the library and the plain path differ too much."""
-    from hyperstyle.evaluation.speed import measure_speed
-    from hyperstyle.evaluation.speed_figures import BROKEN
+    from hyperstyle.cli.bench_text import speed_text
+    from hyperstyle.evaluation.cases import Work
+    from hyperstyle.evaluation.speed import BROKEN, measure_speed
 
-    case = _case(args, _OWN)
+    case, work = _case(args, _OWN), Work(**_given(args, _OWN, "steps", "batch"))
     check_output_files(args, speed_json="JSON")
     with progress_bar(args.speed_quiet) as show:
-        result = measure_speed(case, on_progress=show, **_given(args, _OWN, "steps", "batch", "rows"))
-    _write_json(args.speed_json, result.report())
-    print("\n".join(speed_lines(result)))
-    for what, value in result.agreement.items():
-        if not value <= BROKEN:  # nor is NaN
+        report = measure_speed(case, work, args.speed_rows, show)
+    _write_json(args.speed_json, report)
+    print(speed_text(report))
+    for what, key in (("image", "agreement"), ("strip", "agreement_edit_strip")):
+        if report[key] is not None and not report[key] <= BROKEN:  # nor is NaN
             print(
                 f"hyperstyle: the library is broken on this machine: the {what} differs from the plain path's by "
-                f"{value:.1e} in float32, where rounding makes 2e-5 at most. Its times mean nothing; please report it.",
+                f"{report[key]:.1e} in float32, where rounding makes 2e-5 at most. Its times mean nothing; please "
+                "report it.",
                 file=sys.stderr,
             )
             return 1
     return 0
 
 
-def run_scaling(args: argparse.Namespace) -> int:
-    """Prints what `measure_scaling` finds and writes it."""
+def _run_scaling(args: argparse.Namespace) -> int:
+    from hyperstyle.cli.bench_text import scaling_text
     from hyperstyle.evaluation.plots import check_matplotlib, scaling_plot
     from hyperstyle.evaluation.scaling import measure_scaling
 
@@ -159,33 +157,28 @@ def run_scaling(args: argparse.Namespace) -> int:
     if args.plot is not None:
         check_matplotlib()
     with progress_bar(args.quiet) as show:
-        result = measure_scaling(
-            case, args.over, plain=args.plain, memory=not args.no_memory, on_progress=show, **_given(args, "")
-        )
-    png = None if args.plot is None else scaling_plot(result)
-    _write_json(args.json, asdict(result))
+        report = measure_scaling(case, args.over, plain=args.plain, memory=not args.no_memory, on_progress=show)
+    png = None if args.plot is None else scaling_plot(report["costs"])
+    _write_json(args.json, report)
     if png is not None:
         write_bytes(args.plot, png)
-    print("\n".join(scaling_lines(result)))
+    print(scaling_text(report))
     return 0
 
 
 def _case(args: argparse.Namespace, prefix: str) -> Case:
-    """The model that the arguments name."""
+    """The model that the arguments name, and how it is measured."""
     from hyperstyle.evaluation.cases import Case
-    from hyperstyle.inverter import pick_device
 
-    values = vars(args)
-    model, size, device = (values[f"{prefix}{name}"] for name in ("model", "size", "device"))
-    if model is not None and size is not None:
-        raise ConfigError(f"--size {size} with --model {model}, which has its own. Leave out one of them.")
-    return Case(1024 if size is None else size, model, str(pick_device("cpu" if device is None else device)))
+    given = _given(args, prefix, "model", "size", "device", "repeat", "threads")
+    if "model" in given and "size" in given:
+        raise ConfigError(f"--size {given['size']} with --model {given['model']}, which has its own. Leave out one.")
+    return Case(**given)
 
 
 def _given(args: argparse.Namespace, prefix: str, *names: str) -> dict[str, Any]:
-    """Those of `threads`, `repeat` and what else is named that were given, as the functions that measure call them."""
-    values = {name: vars(args)[f"{prefix}{name}"] for name in ("threads", "repeat", *names)}
-    return {{"repeat": "repeats"}.get(name, name): value for name, value in values.items() if value is not None}
+    """Those of these arguments that were given."""
+    return {name: value for name in names if (value := vars(args)[prefix + name]) is not None}
 
 
 def _check_own(args: argparse.Namespace, kind: str) -> None:
@@ -196,6 +189,8 @@ def _check_own(args: argparse.Namespace, kind: str) -> None:
         raise ConfigError(f"--{flags[0]} stands before {kind!r}, which has options of its own: write them behind it.")
 
 
-def _write_json(path: Path | None, result: Mapping[str, Any]) -> None:
+def _write_json(path: Path | None, report: Record) -> None:
+    """Writes the figures; null for those that are not finite, which JSON cannot hold."""
     if path is not None:
-        write_text(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
+        finite = json.loads(json.dumps(report), parse_constant=lambda name: None)
+        write_text(path, json.dumps(finite, indent=2) + "\n")

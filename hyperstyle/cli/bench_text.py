@@ -2,102 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from hyperstyle.evaluation.loading import Loading, Spread
-    from hyperstyle.evaluation.scaling import Scaling
-    from hyperstyle.evaluation.speed_figures import Error, Speed
+from hyperstyle.evaluation.journal import Record
+from hyperstyle.evaluation.tables import Column, Table, to_text
 
-__all__ = ["loading_lines", "scaling_lines", "speed_lines"]
+_COSTS = tuple(Column(key, key) for key in ("over", "value", "path", "seconds", "GiB"))
+_PAIRS = (
+    Column("name", ""),
+    Column("fast", "library"),
+    Column("plain", "plain path"),
+    Column("ratio", "times as fast"),
+    Column("by_cpu", "by cpu", ".2f"),
+    Column("gflops", "GFLOP/s", ".0f"),
+    Column("arithmetic_share", "share", ".0%"),
+)
+_ERRORS = (
+    Column("name", "error of"),
+    Column("largest", "at most", ".4f"),
+    Column("mean", "mean", ".5f"),
+    Column("psnr", "PSNR in dB", ".1f"),
+    Column("identity", "identity", ".4f"),
+)
+_RATES = (
+    Column("dtype", "inversions"),
+    Column("batch", "batch"),
+    Column("pictures_per_second", "images/s", ".2f"),
+    Column("seconds", "seconds a batch"),
+    Column("networks", "of it the networks"),
+)
+_LOADING = {
+    "seconds": ("load the model folder", 1, "s"),
+    "official_seconds": ("torch.load of the official files", 1, "s"),
+    "official_mapped_seconds": ("the same with mmap=True", 1, "s"),
+    "imported": ("peak memory of the imports", 2**30, "GiB"),
+    "loaded": ("peak memory after loading", 2**30, "GiB"),
+    "inverted": ("peak memory after T={steps}, one image", 2**30, "GiB"),
+}
 
 
-def speed_lines(result: Speed) -> Iterator[str]:
-    """The rows of two paths as a table, and a line for everything else."""
-    yield f"{result.size} px, T={result.steps}, batch {result.batch}, {result.weights}"
-    if result.pairs:
-        yield f"seconds for each image, medians of {result.repeats} pairs of runs, smallest and largest"
-        heads = " ".join(f"{head:>22}" for head in ("library", "plain path", "times as fast"))
-        yield f"  {'':<16} {heads} {'by cpu':>7} {'GFLOP/s':>8} {'share':>6}"
-    for pair in result.pairs:
-        times = " ".join(f"{_spread(value, 1):>22}" for value in (pair.fast, pair.plain, pair.ratio))
-        yield (
-            f"  {pair.name:<16} {times} {pair.cpu_ratio.median:>7.2f} {pair.gflops:>8.0f} {pair.arithmetic_share:>6.0%}"
-        )
-    for pair in result.pairs:
-        if not pair.together:
-            yield f"  {pair.name}: the plain path one by one; {pair.pictures} at once might not fit into memory"
-    for name, reason in result.missing.items():
-        yield f"  {name}: not measured, {reason}"
-    for what, value in result.agreement.items():
-        yield f"{'largest difference in float32, ' + what:<36} {value:.1e}"
-    for dtype, errors in result.errors.items():
-        for what, error in errors.items():
-            yield f"{'error of ' + dtype + ', ' + what:<36} {_error(error)}"
-    if result.memory is not None:
-        ratio = result.memory.above_weights_ratio
+def speed_text(report: Record) -> str:
+    """A table for each kind of figure that there is, and a line for everything else."""
+    pairs = [{**pair, "by_cpu": pair["cpu_ratio"]["median"]} for pair in report["pairs"]]
+    errors = [{"name": f"{dtype}, {what}", **e} for dtype, both in report["errors"].items() for what, e in both.items()]
+    parts = ["{size} px, T={steps}, batch {batch}, {weights}".format(**report)]
+    if pairs:
+        parts.append(f"seconds for each image, medians of {report['repeats']} pairs of runs, smallest and largest")
+        parts.append(_table(_PAIRS, pairs))
+    for pair in pairs:
+        if not pair["together"]:
+            at_once = f"{pair['pictures']} at once might not fit into memory"
+            parts.append(f"{pair['name']}: the plain path one by one; {at_once}")
+    parts += [f"{name}: not measured, {reason}" for name, reason in report["missing"].items()]
+    for what, key in (("image", "agreement"), ("strip", "agreement_edit_strip")):
+        if report[key] is not None:
+            parts.append(f"largest difference in float32, {what}: {report[key]:.1e}")
+    if errors:
+        parts.append(_table(_ERRORS, errors))
+    if report["memory"] is not None:
+        peaks = {name: f"{size / 2**30:.2f}" for name, size in report["memory"].items()}
+        ratio = report["memory_above_weights_ratio"]
         above = "" if ratio is None else f"; above the weights {ratio:.2f} of it"
-        yield (
-            f"{'peak memory in GiB':<36} {_gib(result.memory.built)} built, {_gib(result.memory.fast)} library, "
-            f"{_gib(result.memory.plain)} plain path{above}"
-        )
-    for rate in result.rates:
-        yield (
-            f"{rate.dtype + ', batch ' + str(rate.batch):<36} {rate.pictures_per_second:.2f} images/s, "
-            f"{1e3 * rate.seconds.median:.1f} ms a batch, {1e3 * rate.networks.median:.1f} ms of it the networks"
-        )
-    for name, most in result.ceilings.items():
+        parts.append("peak memory in GiB: {built} built, {fast} library, {plain} plain path".format(**peaks) + above)
+    if report["rates"]:
+        parts.append(_table(_RATES, report["rates"]))
+    for name, most in report["ceilings"].items():
         unit = "GB/s of copies" if name == "memory" else "GFLOP/s of a 3x3 convolution"
-        yield f"{'the most here, ' + name:<36} {most / 1e9:.0f} {unit}"
-    yield "machine: " + ", ".join(f"{name} {value}" for name, value in result.machine.items())
+        parts.append(f"the most here, {name}: {most / 1e9:.0f} {unit}")
+    return "\n".join([*parts, _machine(report)])
 
 
-def _error(error: Error) -> str:
-    values = (
-        ("at most", error.largest, ".4f"),
-        ("mean", error.mean, ".5f"),
-        ("PSNR in dB", error.psnr, ".1f"),
-        ("identity", error.identity, ".4f"),
-    )
-    return ", ".join(f"{name} {value:{form}}" for name, value, form in values if value is not None) or "not finite"
-
-
-def scaling_lines(result: Scaling) -> Iterator[str]:
+def scaling_text(report: Record) -> str:
     """A line for each cost."""
-    yield f"{result.weights}; seconds, medians of {result.repeats}, smallest and largest; peak memory"
-    for cost in result.costs:
-        name = {"fast": "library"}.get(cost.way, cost.way)
-        peak = "" if cost.peak is None else f" {_gib(cost.peak):>8} GiB"
-        yield f"  {cost.over:<6} {cost.value:>5} {name:<8} {_spread(cost.seconds, 1):>24} s{peak}"
-    yield "machine: " + ", ".join(f"{name} {value}" for name, value in result.machine.items())
+    rows: list[Record] = []
+    for cost in report["costs"]:
+        gib = None if cost["peak"] is None else f"{cost['peak'] / 2**30:.2f}"
+        rows.append({**cost, "path": {"fast": "library"}.get(cost["way"], cost["way"]), "GiB": gib})
+    head = f"{report['weights']}; seconds, medians of {report['repeats']}, smallest and largest; peak memory"
+    return "\n".join([head, _table(_COSTS, rows), _machine(report)])
 
 
-def loading_lines(result: Loading) -> Iterator[str]:
+def loading_text(report: Record) -> str:
     """A line for each figure."""
-    yield f"{result.model}: {_gib(result.weights)} GiB of weights; medians of {result.repeats}, smallest and largest"
-    rows = (
-        ("load the model folder", result.seconds),
-        ("torch.load of the official files", result.official_seconds),
-        ("the same with mmap=True", result.official_mapped_seconds),
-    )
-    for name, seconds in rows:
-        if seconds is not None:
-            yield f"  {name:<34} {_spread(seconds, 1)} s"
-    for name, peak in (
-        ("peak memory of the imports", result.imported),
-        ("peak memory after loading", result.loaded),
-        (f"peak memory after T={result.steps}, one image", result.inverted),
-    ):
-        yield f"  {name:<34} " + ("not known on this system" if peak is None else f"{_spread(peak, 1 << 30)} GiB")
-    if result.share is not None:
-        yield f"  {'share of the weights in it':<34} {result.share:.0%}"
-    yield "machine: " + ", ".join(f"{name} {value}" for name, value in result.machine.items())
+    weights = f"{report['model']}: {report['weights'] / 2**30:.2f} GiB of weights"
+    lines = [f"{weights}; medians of {report['repeats']}, smallest and largest"]
+    for key, (name, unit, symbol) in _LOADING.items():
+        if report[key] is not None:
+            lines.append(f"  {name.format(**report):<34} {_spread(report[key], unit)} {symbol}")
+        elif symbol == "GiB":
+            lines.append(f"  {name.format(**report):<34} not known on this system")
+    if report["share"] is not None:
+        lines.append(f"  {'share of the weights in it':<34} {report['share']:.0%}")
+    return "\n".join([*lines, _machine(report)])
 
 
-def _spread(values: Spread, unit: int) -> str:
-    return f"{values.median / unit:.2f} ({values.low / unit:.2f} to {values.high / unit:.2f})"
+def _table(columns: Sequence[Column], rows: Sequence[Record]) -> str:
+    """Figures over the repeats are median, smallest and largest."""
+    cells = [{key: _spread(value) if isinstance(value, dict) else value for key, value in row.items()} for row in rows]
+    return to_text(Table(columns, cells))
 
 
-def _gib(size: int) -> str:
-    return f"{size / (1 << 30):.2f}"
+def _machine(report: Record) -> str:
+    return "machine: " + ", ".join(f"{name} {value}" for name, value in report["machine"].items())
+
+
+def _spread(values: dict[str, float], unit: int = 1) -> str:
+    return "{median:.2f} ({low:.2f} to {high:.2f})".format(**{name: value / unit for name, value in values.items()})

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
-from hyperstyle.errors import ConfigError, did_you_mean
+from hyperstyle.errors import ConfigError, HyperStyleError, did_you_mean
 from hyperstyle.io.typed_config import convert_value, find_config, read_tables
-
-__all__ = ["READY", "ConfigParser", "add_config_argument"]
 
 READY = Path(__file__).with_name("configs")
 """Folder of the files that come with the package, each for one command, named before the dash."""
@@ -19,7 +18,8 @@ READY = Path(__file__).with_name("configs")
 class ConfigParser(argparse.ArgumentParser):
     """A parser whose arguments may also stand in the files behind `--config`, where `add_config_argument` added it.
 
-    Arguments of groups (`add_argument_group`) cannot stand in files.
+    Arguments of groups (`add_argument_group`) cannot stand in files. Errors are reported in one line, which names the
+    help, instead of by printing the usage.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -38,6 +38,19 @@ class ConfigParser(argparse.ArgumentParser):
         if kwargs.get("action") in ("append", "extend"):
             self.repeatable.add(action.dest)
         return action
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Arguments as usual, over what the files behind `--config` hold."""
+        arguments = sys.argv[1:] if args is None else list(args)
+        try:
+            self.apply_config(arguments)
+        except (HyperStyleError, OSError) as error:  # OSError: a name that is too long
+            self.error(" ".join(str(error).split()).removesuffix("."))
+        return super().parse_known_args(arguments, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with exit code 2."""
+        self.exit(2, f"hyperstyle: error: {message}. Help: {self.prog} --help\n")
 
     def apply_config(self, command_line: Sequence[str]) -> None:
         """Makes what the files behind `--config` hold the defaults of this parser.
@@ -62,15 +75,17 @@ class ConfigParser(argparse.ArgumentParser):
                     raise ConfigError(f"{file}: no option {key!r}. {did_you_mean(name, self.arguments)}")
                 action, where = self.arguments[name], f"{file}: {key}"
                 takes_several = action.nargs in ("+", "*") or action.dest in self.repeatable
-                convert = _convert_list if takes_several else _convert
-                self.set_defaults(**{action.dest: convert(action, value, where)})
+                items = value if takes_several and isinstance(value, list) else [value]  # one alone need not be a list
+                if not items:
+                    raise ConfigError(f"{where} is empty: expected at least one value.")
+                values = [_convert(action, item, where) for item in items]
+                self.set_defaults(**{action.dest: values if takes_several else values[0]})
                 action.required = False
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
     """Adds `--config` to a `ConfigParser`, after all other arguments."""
-    if not isinstance(parser, ConfigParser):
-        raise TypeError(f"--config is for a ConfigParser, not for a {type(parser).__name__}.")
+    assert isinstance(parser, ConfigParser)  # as all parsers of the command line are
     note = ""
     if positional := [name for name, action in parser.arguments.items() if not action.option_strings]:
         note = f"; {positional[0]!r} holds what is typed without a flag, which here comes before --config"
@@ -83,14 +98,6 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
         f"files win, and flags over files{note}",
     )
     parser.has_config = True
-
-
-def _convert_list(action: argparse.Action, value: Any, where: str) -> list[Any]:
-    """The values of an argument that takes several; one alone need not be a list."""
-    items = value if isinstance(value, list) else [value]
-    if not items:
-        raise ConfigError(f"{where} is empty: expected at least one value.")
-    return [_convert(action, item, where) for item in items]
 
 
 def _convert(action: argparse.Action, value: Any, where: str) -> Any:

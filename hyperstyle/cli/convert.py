@@ -2,79 +2,58 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from hyperstyle.cli.flags import command, flag, positional, switch
 from hyperstyle.errors import ConversionWarning
 
 if TYPE_CHECKING:
     from hyperstyle.convert import Conversion
 
-__all__ = ["add_parser", "run"]
 
+@dataclass(frozen=True, kw_only=True)
+class ConvertArguments:
+    """Reads a HyperStyle checkpoint, a W, pSp, e4e or ReStyle encoder or a StyleGAN2 generator (.pt or safetensors with
+    g_ema, NVIDIA's .pkl), recognizes which it is, and writes a model folder. Nothing in the files is executed.
+    """
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "convert",
-        help="make a model folder from checkpoints made by others",
-        description=(
-            "Reads a HyperStyle checkpoint, a W, pSp, e4e or ReStyle encoder or a StyleGAN2 generator (.pt or "
-            "safetensors with g_ema, NVIDIA's .pkl), recognizes which it is, and writes a model folder. Nothing "
-            "in the files is executed."
-        ),
-        epilog=(
-            "Example: hyperstyle convert hyperstyle_ffhq.pt --encoder faces_w_encoder.pt --domain faces --out "
-            "models/faces"
-        ),
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
-    parser.add_argument(
+    file: Path = positional(metavar="FILE", help="the checkpoint")
+    encoders: list[Path] = flag(
         "--encoder",
-        dest="encoders",
         action="append",
         default=[],
         type=Path,
         metavar="FILE",
         help="W, pSp, e4e or ReStyle encoder for the same generator; may stand once for each kind",
     )
-    parser.add_argument(
-        "--vgg",
-        dest="encoders",
+    vgg: list[Path] = flag(
         action="append",
+        default=[],
         type=Path,
         metavar="FILE",
         help="VGG16 with Caffe's preprocessing, for the loss of IDInvert",
     )
-    parser.add_argument(
-        "--generator",
-        type=Path,
-        metavar="FILE",
-        help="generator to take in place of the one in the checkpoint, fine-tuned from it",
-    )
-    parser.add_argument(
-        "--use",
+    generator: Path | None = flag(help="generator to take in place of the one in the checkpoint, fine-tuned from it")
+    use: Literal["g_ema", "g"] | None = flag(
         choices=("g_ema", "g"),
         help="of a training checkpoint of a generator: the averaged one (default), or g, the one in training",
     )
-    parser.add_argument(
-        "--domain", metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not say it"
+    domain: str | None = flag(
+        metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not say it"
     )
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="refinement steps of the hypernetwork (default: as in the file, else 5)"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the model folder to write")
-    parser.add_argument("--licence", metavar="TEXT", help="licence of the weights; recorded")
-    parser.add_argument("--origin", metavar="TEXT", help="where the files came from, or who made them; recorded")
-    parser.add_argument("--force", action="store_true", help="replace the model in FOLDER, with its edits")
-    parser.set_defaults(run=run)
+    steps: int | None = flag(help="refinement steps of the hypernetwork (default: as in the file, else 5)")
+    out: Path = flag(required=True, metavar="FOLDER", help="the model folder to write")
+    licence: str | None = flag(metavar="TEXT", help="licence of the weights; recorded")
+    origin: str | None = flag(metavar="TEXT", help="where the files came from, or who made them; recorded")
+    force: bool = switch("replace the model in FOLDER, with its edits")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: ConvertArguments) -> int:
     """Converts, and says what was read and what became of it."""
     from hyperstyle.convert import convert
 
@@ -83,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         conversion = convert(
             args.file,
             args.out,
-            encoder=args.encoders,
+            encoder=args.encoders + args.vgg,
             generator=args.generator,
             use=args.use,
             domain=args.domain,
@@ -97,6 +76,16 @@ def run(args: argparse.Namespace) -> int:
     for note in conversion.notes:
         print(f"hyperstyle: note: {note}", file=sys.stderr)
     return 0
+
+
+add_parser = command(
+    "convert",
+    ConvertArguments,
+    run,
+    help="make a model folder from checkpoints made by others",
+    epilog="Example: hyperstyle convert hyperstyle_ffhq.pt --encoder faces_w_encoder.pt --domain faces "
+    "--out models/faces",
+)
 
 
 def _lines(conversion: Conversion) -> Iterator[str]:

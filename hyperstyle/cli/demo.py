@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,24 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
-from hyperstyle.cli.flags import add_command, flag
+from hyperstyle.cli.flags import command, flag, output_folder
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from hyperstyle.inversion.inversion import Inversion
 
-__all__ = ["add_parser", "run"]
-
 _PEOPLE = 5  # example photos
-_EDITS = (
-    ("younger", {"age": -2.0}),
-    ("older", {"age": 2.0}),
-    ("smile", {"smile": 2.0}),
-    ("turned", {"pose": 1.5}),
-)
-_PASTED_BACK = {"smile": 2.0}  # what is pasted back
+_EDITS = {"younger": ("age", -2.0), "older": ("age", 2.0), "smile": ("smile", 2.0), "turned": ("pose", 1.5)}
 
 _CODE = """\
 from hyperstyle import HyperStyleInverter
@@ -43,23 +32,8 @@ class DemoArguments(ModelArguments):
     single images, and prints what it measured.
     """
 
-    out: Path = flag(
-        default=Path("hyperstyle-demo"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: hyperstyle-demo)",
-    )
-    people: int = flag(default=_PEOPLE, metavar="N", help=f"portraits, 1 to {_PEOPLE} (default: all)")
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    add_command(
-        subparsers,
-        "demo",
-        DemoArguments,
-        run,
-        help="see it work: rendered portraits inverted, refined, edited and pasted back, offline",
-    )
+    out: Path = output_folder("hyperstyle-demo")
+    people: int = flag(default=_PEOPLE, help=f"portraits, 1 to {_PEOPLE} (default: all)")
 
 
 def run(args: DemoArguments) -> int:
@@ -68,27 +42,43 @@ def run(args: DemoArguments) -> int:
         raise ConfigError(f"--people {args.people}: expected 1 to {_PEOPLE}.")
     out = writable_folder(args.out)
     with _stage("load the model"):
+        from hyperstyle.images import example_photo, image_grid, save_image, to_images
+
         inverter = load_inverter(args)
     if not inverter.model.domain.is_rendered:
         raise ConfigError(f"the demo shows avatars; this model's domain is {inverter.model.domain.name!r}.")
     with _stage("read the portraits"):
-        from hyperstyle.images import example_photo
-
         photos = [example_photo(number) for number in range(args.people)]
     with _stage(f"find the faces, W encoder, {inverter.model.steps} refinement steps"):
         inversion = inverter.invert(photos, callback=lambda step: print(".", end="", flush=True))
     with _stage("edits and paste-back"):
-        edits = {label: _edited(inversion, amounts) for label, amounts in _EDITS if set(amounts) <= set(inverter.edits)}
-        columns = _columns(inversion, edits)
-        known = {name: amount for name, amount in _PASTED_BACK.items() if name in inverter.edits}
-        columns["back in the photo"] = [_edited(single, known).paste_back() for single in inversion]
+        edits = {label: inversion.edit(*edit) for label, edit in _EDITS.items() if edit[0] in inverter.edits}
+        columns = {"photo": [source.photo for source in inversion.sources if source.photo is not None]}
+        if inversion.crop is not None:
+            columns["crop"] = to_images(inversion.crop)
+        columns |= {"W encoder": inversion.initial.images, "HyperStyle": inversion.images}
+        columns |= {label: edited.images for label, edited in edits.items()}
+        columns["back in the photo"] = [single.paste_back() for single in edits.get("smile", inversion)]
     with _stage("write the images"):
-        grid_path = _write(out, columns)
-    print(f"\nwrote {grid_path} and the single images beside it\n")
+        for label, images in columns.items():
+            stem = "edited_photo" if label == "back in the photo" else label.lower().replace(" ", "_")
+            for i, image in enumerate(images, 1):
+                save_image(image, out / f"{i}_{stem}.png")
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        save_image(image_grid(rows, labels=list(columns), cell=224), out / "sheet.png")
+    print(f"\nwrote {out / 'sheet.png'} and the single images beside it\n")
     print(_metrics_table(inversion))
     print("\nThe same in Python:\n")
     print(_CODE.format(photo=out / "1_photo.png"))
     return 0
+
+
+add_parser = command(
+    "demo",
+    DemoArguments,
+    run,
+    help="see it work: rendered portraits inverted, refined, edited and pasted back, offline",
+)
 
 
 @contextmanager
@@ -100,44 +90,11 @@ def _stage(name: str) -> Iterator[None]:
     print(f" {time.perf_counter() - began:.1f} s", flush=True)
 
 
-def _edited(inversion: Inversion, amounts: dict[str, float]) -> Inversion:
-    for name, amount in amounts.items():
-        inversion = inversion.edit(name, amount)
-    return inversion
-
-
-def _columns(inversion: Inversion, edits: dict[str, Inversion]) -> dict[str, list[Image.Image]]:
-    """The columns of the contact sheet."""
-    from hyperstyle.images import to_images
-
-    photos = [source.photo for source in inversion.sources if source.photo is not None]
-    columns = {"photo": photos}
-    if inversion.crop is not None:
-        columns["crop"] = to_images(inversion.crop)
-    columns["W encoder"] = inversion.initial.images
-    columns["HyperStyle"] = inversion.images
-    columns.update({label: edited.images for label, edited in edits.items()})
-    return columns
-
-
-def _write(out: Path, columns: dict[str, list[Image.Image]]) -> Path:
-    from hyperstyle.images import image_grid, save_image
-
-    for label, images in columns.items():
-        stem = {"back in the photo": "edited_photo"}.get(label, label.lower().replace(" ", "_"))
-        for i, image in enumerate(images):
-            save_image(image, out / f"{i + 1}_{stem}.png")
-    rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    save_image(image_grid(rows, labels=list(columns), cell=224), out / "sheet.png")
-    return out / "sheet.png"
-
-
 def _metrics_table(inversion: Inversion) -> str:
     """Errors against the crops, before and after refinement."""
     before, after = inversion.initial.metrics(), inversion.metrics()
     lines = [f"{'against the crops':<20} {'W encoder':>10} {'HyperStyle':>11}"]
-    names = {"l2": "L2", "perceptual": "perceptual", "identity": "identity", "ms_ssim": "MS-SSIM"}
-    for key, name in names.items():
+    for key, name in {"l2": "L2", "perceptual": "perceptual", "identity": "identity", "ms_ssim": "MS-SSIM"}.items():
         if key in after:
             a, b = (sum(values) / len(values) for values in (before[key], after[key]))
             lines.append(f"{name:<20} {a:>10.4f} {b:>11.4f}")

@@ -2,74 +2,54 @@
 
 from __future__ import annotations
 
-import argparse
 import glob
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperstyle.cli.arguments import EditRequest, check_face_arguments, load_inverter, writable_folder
-from hyperstyle.cli.flags import add_command, given_flags, positional, switch
-from hyperstyle.cli.inputs import Inputs, is_clip_file
-from hyperstyle.cli.starting import check_edits, check_files, check_several, edits_flag, start, sweeps
-from hyperstyle.cli.video import VideoArguments, run_video
+from hyperstyle.cli.arguments import load_inverter, writable_folder
+from hyperstyle.cli.flags import command, given_flags
+from hyperstyle.cli.inputs import Inputs, is_clip_file, is_inversion
+from hyperstyle.cli.starting import EditArguments
+from hyperstyle.cli.video import run_video
 from hyperstyle.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from hyperstyle.inversion.inversion import Inversion
     from hyperstyle.inversion.strips import Sweep
     from hyperstyle.inverter import HyperStyleInverter
-
-__all__ = ["add_parser", "run"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EditArguments(VideoArguments):
-    """Edits inversions that `hyperstyle invert` wrote, or images (inverted first), each on its own, or every frame of
-    a clip: a video file, or with --clip a folder. The result is the face, or with --paste-back the photo with the
-    edited face in it. Of several inputs, one that fails does not stop the others.
-    """
-
-    inputs: list[str] = positional(
-        nargs="+", metavar="INPUT", help="inversion (.safetensors), image, folder of images, or glob; or one clip"
-    )
-    edits: list[EditRequest] = edits_flag(
-        "NAME=START:STOP:COUNT gives a strip, two of them a grid, the first from left to right"
-    )
-    paste_back: bool = switch("put the edited face back into its photo, at the photo's size")
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    add_command(
-        subparsers,
-        "edit",
-        EditArguments,
-        run,
-        help="edit photos, inversions or a clip: one value, a strip over a range, a grid over two",
-        epilog="The names of the edits and their sensible ranges: hyperstyle edits",
-    )
 
 
 def run(args: EditArguments) -> int:
     """Edits, writes the results and says where they are; 1 if one of several failed."""
     if not args.edits and not args.texts:
         raise ConfigError("nothing to do: name an edit with --edit, as in --edit age=2.")
-    check_edits(args)
+    args.check_edits()
     inputs = [Path(text) for text in args.inputs]
+    first = inputs[0]
+    if args.clip and len(inputs) > 1:
+        raise ConfigError(f"--clip with {len(inputs)} inputs: it takes one folder, whose files are the frames.")
+    if args.clip and not first.is_dir() and not is_clip_file(first):
+        what = "is no folder" if first.exists() else "does not exist"
+        raise ConfigError(f"--clip is for a folder of frames, and {str(first)!r} {what}. Leave it out.")
+    if args.clip or (len(inputs) == 1 and is_clip_file(first)):
+        return run_video(first, args)
     folders = [path for path in inputs if path.is_dir()]
-    if args.clip:
-        _check_clip(inputs)
-    if args.clip or (len(inputs) == 1 and is_clip_file(inputs[0])):
-        return _run_video(inputs[0], args)
     _check_flags(args, folders)
-    if len(inputs) > 1 or folders or not _is_name(inputs[0]):
+    is_pattern = glob.has_magic(args.inputs[0]) and not first.exists()
+    if len(inputs) > 1 or folders or is_pattern:
         return _run_several(args, folders)
-    return _run_one(inputs[0], args)
+    return _run_one(first, args)
+
+
+add_parser = command(
+    "edit",
+    EditArguments,
+    run,
+    help="edit photos, inversions or a clip: one value, a strip over a range, a grid over two",
+    epilog="The names of the edits and their sensible ranges: hyperstyle edits",
+)
 
 
 def _run_one(source: Path, args: EditArguments) -> int:
@@ -78,16 +58,16 @@ def _run_one(source: Path, args: EditArguments) -> int:
 
     name = f"{source.stem}_edited.png"
     out = Path(name) if args.out is None else args.out / name if args.out.is_dir() else args.out
-    check_files(args, [source], out)
+    args.check_files([source], out)
     image_format(out)
     writable_folder(out.parent)
     inverter = load_inverter(args)
-    save_image(_edited(source, inverter, sweeps(args, inverter), args), out)
+    save_image(_edited_image(source, inverter, args.sweeps(inverter), args), out)
     print(out)
     return 0
 
 
-def _run_several(args: EditArguments, folders: Sequence[Path]) -> int:
+def _run_several(args: EditArguments, folders: list[Path]) -> int:
     """Inversions and images, each on its own; what is in folders counts as such."""
     from hyperstyle.images import save_image
 
@@ -100,7 +80,18 @@ def _run_several(args: EditArguments, folders: Sequence[Path]) -> int:
         )
     if not inputs.files:
         return inputs.report()
-    check_several(args, inputs.files)
+    if clips := [file for file in inputs.files if is_clip_file(file)]:
+        raise ConfigError(f"{str(clips[0])!r} is a clip, and there are other inputs: edit clips one at a time.")
+    if args.photo is not None:
+        raise ConfigError(f"--photo is for one inversion, and there are {len(inputs.files)} inputs. Edit it alone.")
+    inversions = [file for file in inputs.files if is_inversion(file)]
+    if args.paste_back and inversions:
+        raise ConfigError(
+            f"{str(inversions[0])!r} does not hold the photo to paste back into: edit it alone, with --photo."
+        )
+    if len(inversions) < len(inputs.files):
+        args.check_face(len(inputs.files) - len(inversions))
+    args.check_files(inputs.files)
     writable_folder(out)
     for folder in folders:  # for one release, as folders were clips before
         print(
@@ -109,41 +100,17 @@ def _run_several(args: EditArguments, folders: Sequence[Path]) -> int:
             file=sys.stderr,
         )
     inverter = load_inverter(args)
-    edits = sweeps(args, inverter)
+    edits = args.sweeps(inverter)
 
     def edit(source: Path, name: str) -> list[Path]:
         target = out / f"{name}_edited.png"
-        save_image(_edited(source, inverter, edits, args), target)
+        save_image(_edited_image(source, inverter, edits, args), target)
         return [target]
 
     return inputs.each(edit, quiet=args.quiet)
 
 
-def _run_video(source: Path, args: EditArguments) -> int:
-    """The frames of a folder or clip."""
-    if args.photo is not None:
-        raise ConfigError(f"--photo is for one inversion; {str(source)!r} holds frames of its own. Leave it out.")
-    if flags := given_flags(args, "texts", "layers", "other_model"):
-        raise ConfigError(f"{', '.join(flags)}: not for folders of frames and clips, which take --edit NAME=VALUE.")
-    check_face_arguments(args)
-    if args.paste_back and args.align == "no":
-        raise ConfigError("--paste-back with --align no, which takes frames as they are. Leave out one or the other.")
-    inverter = load_inverter(args)
-    if args.paste_back and inverter.model.domain.aligner != "face":
-        raise ConfigError(f"--paste-back is for faces, and the model {args.model!r} takes whole images. Leave it out.")
-    return run_video(source, args, inverter)
-
-
-def _check_clip(inputs: Sequence[Path]) -> None:
-    """Raises ConfigError where `--clip` is given with anything but one folder or clip."""
-    if len(inputs) > 1:
-        raise ConfigError(f"--clip with {len(inputs)} inputs: it takes one folder, whose files are the frames.")
-    if not inputs[0].is_dir() and not is_clip_file(inputs[0]):
-        what = "is no folder" if inputs[0].exists() else "does not exist"
-        raise ConfigError(f"--clip is for a folder of frames, and {str(inputs[0])!r} {what}. Leave it out.")
-
-
-def _check_flags(args: EditArguments, folders: Sequence[Path]) -> None:
+def _check_flags(args: EditArguments, folders: list[Path]) -> None:
     """Raises ConfigError for flags of clips, and ranges that make neither strip nor grid."""
     ranges = args.ranges
     if len(ranges) > 2:
@@ -151,21 +118,14 @@ def _check_flags(args: EditArguments, folders: Sequence[Path]) -> None:
     flags = given_flags(args, "offsets", "smoothing", "rate")
     if folders and args.out is not None and is_clip_file(args.out):
         flags.append(f"--out {args.out}")
-    if flags and folders:
-        raise ConfigError(
-            f"{', '.join(flags)}: for folders of frames and clips, and the files of {str(folders[0])!r} are taken as "
-            "separate images. Add --clip to take them as the frames of one clip."
-        )
     if flags:
-        raise ConfigError(
-            f"{', '.join(flags)}: for folders of frames and clips, and {args.inputs[0]!r} is none. Leave out what is "
-            "for them."
-        )
-
-
-def _is_name(path: Path) -> bool:
-    """Whether this is the name of one file, there or not, rather than a pattern."""
-    return path.exists() or not glob.has_magic(str(path))
+        reason = f"{args.inputs[0]!r} is none. Leave out what is for them"
+        if folders:
+            reason = (
+                f"the files of {str(folders[0])!r} are taken as separate images. Add --clip to take them as the frames "
+                "of one clip"
+            )
+        raise ConfigError(f"{', '.join(flags)}: for folders of frames and clips, and {reason}.")
 
 
 def _is_image_name(path: Path) -> bool:
@@ -179,20 +139,13 @@ def _is_image_name(path: Path) -> bool:
     return True
 
 
-def _edited(source: Path, inverter: HyperStyleInverter, edits: Sequence[Sweep], args: EditArguments) -> Image:
-    """The image to write of one input."""
-    inversion = start(source, inverter, args)
-    for edit, strengths in edits:
-        if len(strengths) == 1:
-            inversion = inversion.edit(edit, strengths[0], **args.edit_options)
-    return _result_image(inversion, [sweep for sweep in edits if len(sweep[1]) > 1], args)
-
-
-def _result_image(inversion: Inversion, ranges: list[Sweep], args: EditArguments) -> Image:
+def _edited_image(source: Path, inverter: HyperStyleInverter, edits: list[Sweep], args: EditArguments) -> Image:
     """The image to write: one row per inverted image, as most files hold a single one, or whole photos."""
     from hyperstyle.images import image_grid
     from hyperstyle.inversion.strips import grid, strip
 
+    inversion = args.edited(source, inverter, edits)
+    ranges = [sweep for sweep in edits if len(sweep[1]) > 1]
     options = {**args.edit_options, "paste_back": args.paste_back, "photo": args.photo}
     if len(ranges) == 2:
         return grid(inversion, *ranges, **options)

@@ -14,12 +14,11 @@ from hyperstyle.cli.flags import add_command, flag, positional, switch
 from hyperstyle.errors import ConfigError, EditError, MissingFileError
 
 if TYPE_CHECKING:
-    from hyperstyle.edits import Edit, StoredEdit
+    from hyperstyle.edits import Edit
     from hyperstyle.model.parts import Model
 
-__all__ = ["add_parser", "run"]
-
 _FILE = "hyperstyle.json"
+_READING = ("component", "rows", "relative", "invert", "halved", "low", "high", "unit")  # arguments of `load_edit`
 
 
 def _rows(text: str) -> tuple[int, int]:
@@ -46,7 +45,7 @@ class AddArguments:
     file: Path = positional(metavar="FILE", help="the file, or the folder of a saved edit")
     model: Path = flag(required=True, metavar="DIR", help="folder of a model of your own")
     name: str = flag(required=True, help="what the edit is called; for GANSpace files a published name, cube")
-    component: int | None = flag(metavar="N", help="of GANSpace components, which one, from 0 on")
+    component: int | None = flag(help="of GANSpace components, which one, from 0 on")
     rows: tuple[int, int] | None = flag(
         type=_rows, metavar="FIRST:END", help="rows of the code that it moves, END not included"
     )
@@ -59,20 +58,6 @@ class AddArguments:
     other_model: bool = switch("take an edit that was made for another generator")
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = add_command(
-        subparsers, "edits", EditsArguments, run, help="list a model's edits, or add a published or fitted one"
-    )
-    add_command(
-        parser.add_subparsers(title="actions", metavar="ACTION"),
-        "add",
-        AddArguments,
-        run_add,
-        help="put an edit into a model folder",
-    )
-
-
 def run(args: EditsArguments) -> int:
     """Prints the edits of the model."""
     model = load_inverter(args).model
@@ -80,12 +65,15 @@ def run(args: EditsArguments) -> int:
     return 0
 
 
-def run_add(args: AddArguments) -> int:
+def _add(args: AddArguments) -> int:
     """Reads the edit, tries it on the model, and writes it into the folder."""
     import torch
 
-    from hyperstyle.edits import load_edit
+    from hyperstyle.edits import load_edit, save_edit
     from hyperstyle.inversion.editing import apply_edit, check_model
+    from hyperstyle.inversion.state import InversionState
+    from hyperstyle.io.components import read_json, write_json
+    from hyperstyle.io.files import replace_folder
     from hyperstyle.model.folder import read_model
 
     folder = _own_folder(args.model)
@@ -96,27 +84,30 @@ def run_add(args: AddArguments) -> int:
     model = read_model(folder, device=torch.device("cpu"), dtype=torch.float32)
     if args.name in model.edits:
         raise EditError(f"{folder} has an edit named {args.name!r} already. Choose another --name.")
-    edit = load_edit(
-        args.file,
-        name=args.name,
-        component=args.component,
-        rows=args.rows,
-        relative=args.relative,
-        invert=args.invert,
-        halved=args.halved,
-        width=model.generator.config.latent_width,
-        low=args.low,
-        high=args.high,
-        unit=args.unit,
-    )
+    options = {name: getattr(args, name) for name in _READING}
+    edit = load_edit(args.file, name=args.name, width=model.generator.config.latent_width, **options)
     check_model(model, edit, other_model=args.other_model)
     if not edit.info.model:  # published files do not say it; the user says that it is this one
-        edit = edit.from_parts(dataclasses.replace(edit.info, model=model.generator_fingerprint), *edit.parts())
+        edit = edit.with_info(model=model.generator_fingerprint)
     codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)
-    apply_edit(model, edit, codes, {}, torch.tensor([edit.info.high]))  # raises where it does not fit
-    _write(edit, args.name, [*model.edits, args.name], folder)
+    apply_edit(model, edit, InversionState(codes), torch.tensor([edit.info.high]))  # raises where it does not fit
+    manifest = read_json(folder / _FILE)
+    leftover = folder / "edits" / args.name  # of an older model in this folder, which no longer lists it
+    if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover, ignore_errors=True)
+    with replace_folder(folder, keep_others=True, error=ConfigError) as temporary:  # both or neither
+        save_edit(edit, temporary / "edits" / args.name)
+        write_json(temporary / _FILE, {**manifest, "edits": sorted([*model.edits, args.name])})
     print(_lines(args.name, edit, model))
     return 0
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    help = "list a model's edits, or add a published or fitted one"
+    parser = add_command(subparsers, "edits", EditsArguments, run, help=help)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    add_command(actions, "add", AddArguments, _add, help="put an edit into a model folder")
 
 
 def _own_folder(folder: Path) -> Path:
@@ -135,41 +126,26 @@ def _own_folder(folder: Path) -> Path:
     return folder
 
 
-def _write(edit: StoredEdit, name: str, names: list[str], folder: Path) -> None:
-    """The edit's folder and its name, both or neither."""
-    from hyperstyle.edits import save_edit
-    from hyperstyle.io.components import read_json, write_json
-    from hyperstyle.io.files import replace_folder
-
-    top = read_json(folder / _FILE)
-    leftover = folder / "edits" / name  # of an older model in this folder, which no longer lists it
-    if leftover.is_dir() and not leftover.is_symlink():
-        shutil.rmtree(leftover, ignore_errors=True)
-    with replace_folder(folder, keep_others=True, error=ConfigError) as temporary:
-        save_edit(edit, temporary / "edits" / name)
-        write_json(temporary / _FILE, {**top, "edits": sorted(names)})
-
-
 def _lines(name: str, edit: Edit, model: Model) -> str:
     """Some lines about one edit."""
     info = edit.info
+    made_for = f"another generator ({info.model})"
     if not info.model:
         made_for = "not known"
     elif info.model == model.generator_fingerprint:
         made_for = f"this generator ({info.model})"
-    else:
-        made_for = f"{'its ancestor' if info.model in model.ancestors else 'another generator'} ({info.model})"
-    return "\n".join(
-        (
-            name,
-            f"  space     {'w' if info.space == 'w' else 'styles (StyleSpace)'}",
-            f"  range     {info.low:g} to {info.high:g} {info.unit}",
-            *([f"  moves     {moves}"] if (moves := _rows_or_layers(edit)) else []),
-            f"  strength  {'relative: 0 is no edit' if info.relative else 'absolute: sets a coordinate'}",
-            f"  source    {info.source or '-'}",
-            f"  made for  {made_for}",
-        )
-    )
+    elif info.model in model.ancestors:
+        made_for = f"its ancestor ({info.model})"
+    moves = _rows_or_layers(edit)
+    lines = {
+        "space": "w" if info.space == "w" else "styles (StyleSpace)",
+        "range": f"{info.low:g} to {info.high:g} {info.unit}",
+        **({"moves": moves} if moves else {}),
+        "strength": "relative: 0 is no edit" if info.relative else "absolute: sets a coordinate",
+        "source": info.source or "-",
+        "made for": made_for,
+    }
+    return "\n".join([name, *(f"  {what:<8}  {value}" for what, value in lines.items())])
 
 
 def _rows_or_layers(edit: Edit) -> str:

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
+from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
+from hyperstyle.cli.flags import command, flag, positional
 from hyperstyle.errors import ConfigError
 
-__all__ = ["add_parser", "run"]
 
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments(ModelArguments):
+    """Writes an inversion as a generator of its own (.pt with g_ema), as the latents.npy and weight_deltas of
+    HyperStyle's scripts, or as dense offsets (.safetensors). Without an inversion: the model's generator.
+    """
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "export",
-        help="write an inversion or a generator for other programs",
-        description=(
-            "Writes an inversion as a generator of its own (.pt with g_ema), as the latents.npy and weight_deltas of "
-            "HyperStyle's scripts, or as dense offsets (.safetensors). Without an inversion: the model's generator."
-        ),
+    input: Path | None = positional(
+        nargs="?", metavar="INVERSION", help=".safetensors file that `hyperstyle invert` wrote"
     )
-    parser.add_argument(
-        "input", type=Path, nargs="?", metavar="INVERSION", help=".safetensors file that `hyperstyle invert` wrote"
-    )
-    parser.add_argument(
-        "--form",
+    form: Literal["generator", "official", "offsets"] = flag(
         choices=("generator", "official", "offsets"),
         default="generator",
-        help="what to write; official is a folder, which may hold other images already (default: generator)",
+        help="what to write; official is a folder, which may hold other images already",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="file or folder to write")
-    add_model_arguments(parser)
-    parser.set_defaults(run=run)
+    out: Path = flag(required=True, metavar="PATH", help="file or folder to write")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: ExportArguments) -> int:
     """Exports and says where."""
-    from hyperstyle.inversion.exports import check_export
+    from hyperstyle.inversion.exports import check_export, save_generator
+    from hyperstyle.inversion.inversion import Inversion
 
-    out: Path = args.out
-    source: Path | None = args.input
+    out, source = args.out, args.input
     if source is None and args.form != "generator":
         raise ConfigError(f"--form {args.form} needs an inversion: name the .safetensors file to export.")
     if source is not None and out.resolve() == source.resolve():
@@ -52,12 +45,11 @@ def run(args: argparse.Namespace) -> int:
     writable_folder(out if args.form == "official" else out.parent)
     inverter = load_inverter(args)
     if source is None:
-        from hyperstyle.inversion.exports import save_generator
-
         save_generator(inverter.model.generator, out)
     else:
-        from hyperstyle.inversion.inversion import Inversion
-
         Inversion.load(source, inverter).export(out, args.form)
     print(out)
     return 0
+
+
+add_parser = command("export", ExportArguments, run, help="write an inversion or a generator for other programs")

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hyperstyle.cli.flags import command, flag, positional, switch
 from hyperstyle.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from hyperstyle.io.published import Collection
 
-__all__ = ["add_parser", "run"]
 
+@dataclass(frozen=True, kw_only=True)
+class FetchArguments:
+    """Downloads published files from the Hugging Face Hub and checks their size and sha256."""
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "fetch",
-        help="download published files whose sha256 is known, to convert them",
-        description="Downloads published files from the Hugging Face Hub and checks their size and sha256.",
-    )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="what to fetch, as in: hyperstyle fetch faces")
-    parser.add_argument("--list", action="store_true", help="show what there is, fetch nothing (so does no NAME)")
-    parser.add_argument(
-        "--out",
-        type=Path,
+    name: str | None = positional(nargs="?", metavar="NAME", help="what to fetch, as in: hyperstyle fetch faces")
+    list: bool = switch("show what there is, fetch nothing (so does no NAME)")
+    out: Path | None = flag(
         metavar="DIR",
         help="folder for the files (default: the cache of huggingface_hub); with --convert, the new model folder",
     )
-    parser.add_argument(
-        "--accept-third-party",
-        action="store_true",
-        help="fetch from a host that is not the author; the sha256 is checked all the same",
-    )
-    parser.add_argument("--convert", action="store_true", help="make the model folder --out of the files at once")
-    parser.set_defaults(run=run)
+    accept_third_party: bool = switch("fetch from a host that is not the author; the sha256 is checked all the same")
+    convert: bool = switch("make the model folder --out of the files at once")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: FetchArguments) -> int:
     """Shows, downloads and checks the files, then converts them or prints the command that does."""
     from hyperstyle.io.published import COLLECTIONS, fetch
 
@@ -52,12 +41,11 @@ def run(args: argparse.Namespace) -> int:
     if args.name not in COLLECTIONS:
         raise ConfigError(f"no published files are known as {args.name!r}. {did_you_mean(args.name, COLLECTIONS)}")
     collection = COLLECTIONS[args.name]
-    if args.convert and not collection.convertible:
-        raise ConfigError(f"{args.name!r} is no model, so --convert makes no sense with it.")
-    if args.convert and args.out is None:
-        raise ConfigError("--convert needs --out DIR, the model folder to make.")
-
     if args.convert:
+        if not collection.domain:
+            raise ConfigError(f"{args.name!r} is no model, so --convert makes no sense with it.")
+        if args.out is None:
+            raise ConfigError("--convert needs --out DIR, the model folder to make.")
         from hyperstyle.convert.folder import check_free
 
         check_free(args.out, overwrite=False)  # before a download of gigabytes
@@ -66,15 +54,16 @@ def run(args: argparse.Namespace) -> int:
     _show(collection)
     paths = {}
     for file in collection.files:
-        path = fetch(file, out=None if args.convert else args.out, accept_third_party=args.accept_third_party)
-        paths[file.name] = path
+        paths[file.name] = path = fetch(
+            file, out=None if args.convert else args.out, accept_third_party=args.accept_third_party
+        )
         print(f"{file.name} is in order: {path}")
-    if not collection.convertible:
+    if not collection.domain:
         return 0
     source, encoder = paths[collection.files[0].name], paths.get(collection.encoder)
-    if not args.convert:
-        options = [] if encoder is None else ["--encoder", str(encoder)]
-        words = [str(source), *options, "--domain", collection.domain, "--out", f"models/{args.name}"]
+    if not args.convert or args.out is None:
+        words = [str(source), *([] if encoder is None else ["--encoder", str(encoder)])]
+        words += ["--domain", collection.domain, "--out", f"models/{args.name}"]
         print(f"To make a model of it: hyperstyle convert {shlex.join(words)}")
         return 0
     from hyperstyle.convert import convert
@@ -90,6 +79,11 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"The model is in {args.out}: hyperstyle info --model {shlex.quote(str(args.out))}")
     return 0
+
+
+add_parser = command(
+    "fetch", FetchArguments, run, help="download published files whose sha256 is known, to convert them"
+)
 
 
 def _show(collection: Collection) -> None:

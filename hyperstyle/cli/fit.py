@@ -18,11 +18,9 @@ from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from hyperstyle.edits import DirectionEdit
-    from hyperstyle.fitting import Evaluator, Measured, Scores
-    from hyperstyle.fitting.scores import Progress
+    from hyperstyle.edits.statistics import Progress
+    from hyperstyle.fitting import Evaluator, Measured
     from hyperstyle.model.parts import Model
-
-__all__ = ["add_parser", "run_ganspace", "run_interfacegan", "run_sefa", "run_styleclip"]
 
 _CODES_PER_IMAGE = 16  # for each image that is edited, to know how much every trait varies
 _SEED_OFFSET = 1_000_003  # of the codes to measure on, which nothing was fitted to
@@ -47,7 +45,7 @@ class FitArguments(ModelArguments):
 
     out: Path = flag(required=True, metavar="DIR", help="folder for what is made")
     quiet: bool = switch("show no progress")
-    seed: int = flag(type=_seed, metavar="N", default=0, help="of the sampling (default: 0)")
+    seed: int = flag(type=_seed, default=0, help="of the sampling")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +53,9 @@ class DirectionArguments(FitArguments):
     """The arguments of the kinds whose edits are measured."""
 
     evaluator: str | None = flag(
-        "--judge",
-        metavar="MODULE:FUNCTION",
-        help="measures; a function like --scorer (default: the model's evaluator)",
+        "--judge", metavar="MODULE:FUNCTION", help="measures; a function like --scorer (default: the model's evaluator)"
     )
-    images: int = flag(
-        "--pictures", default=16, metavar="N", help="measure every edit on so many; 0: do not (default: 16)"
-    )
+    images: int = flag("--pictures", default=16, help="measure every edit on so many; 0: do not")
     plot: Path | None = flag(metavar="FILE.png", help="also draw the entanglement (needs matplotlib)")
 
 
@@ -93,16 +87,13 @@ class InterfaceganArguments(SampledArguments):
     )
     save_table: Path | None = flag(metavar="FILE.npz", help="also write the codes and their scores")
     chosen: float | int = flag(
-        type=_share_or_number,
-        default=0.02,
-        metavar="SHARE",
-        help="share of the codes at either end, or their number (default: 0.02)",
+        type=_share_or_number, default=0.02, metavar="SHARE", help="share of the codes at either end, or their number"
     )
-    split: float = flag(default=0.7, help="share of these that is fitted to; the rest checks (default: 0.7)")
+    split: float = flag(default=0.7, help="share of these that is fitted to; the rest checks")
     conditional: bool = switch(
         "make each edit orthogonal to the boundaries of all other traits, so that it leaves them alone"
     )
-    samples: int = flag(default=10_000, metavar="N", help="random codes (default: 10,000)")
+    samples: int = flag(default=10_000, help="random codes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +102,9 @@ class GanspaceArguments(SampledArguments):
     edit along each of the first ones.
     """
 
-    components: int = flag(default=80, metavar="K", help="how many (default: 80)")
-    edits: int = flag(default=10, metavar="N", help="write so many as edits (default: 10)")
-    samples: int = flag(default=1_000_000, metavar="N", help="random codes (default: 1,000,000)")
+    components: int = flag(default=80, metavar="K", help="how many")
+    edits: int = flag(default=10, help="write so many as edits")
+    samples: int = flag(default=1_000_000, help="random codes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +116,8 @@ class SefaArguments(DirectionArguments):
         metavar="LIST",
         help="names or official indexes, separated by commas (default: all but toRGB)",
     )
-    count: int = flag(default=10, metavar="N", help="how many directions (default: 10)")
-    seed: int = flag(type=_seed, metavar="N", default=0, help="of the codes it is measured on (default: 0)")
+    count: int = flag(default=10, help="how many directions")
+    seed: int = flag(type=_seed, default=0, help="of the codes it is measured on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,66 +126,46 @@ class StyleclipArguments(FitArguments):
     long: two images for each channel and image. The same command goes on where it was interrupted.
     """
 
-    samples: int = flag(default=100_000, metavar="N", help="random codes (default: 100,000)")
-    images: int = flag(default=100, metavar="N", help="images per channel (default: 100)")
-    deviations: float = flag(default=5.0, help="how far a channel is moved; 10 but for faces (default: 5)")
-    clip: Path | None = flag(metavar="FILE", help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
-    clip_model: str = flag(
-        default="ViT-B-32-quickgelu", metavar="NAME", help="in open_clip (default: ViT-B-32-quickgelu)"
-    )
+    samples: int = flag(default=100_000, help="random codes")
+    images: int = flag(default=100, help="images per channel")
+    deviations: float = flag(default=5.0, help="how far a channel is moved; 10 but for faces")
+    clip: Path | None = flag(help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
+    clip_model: str = flag(default="ViT-B-32-quickgelu", metavar="NAME", help="in open_clip")
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "fit",
-        help="find edits for a generator and measure what they do",
-        description="Finds edits for the generator of a model, measures what they do, and writes a folder for each.",
-    )
-    kinds = parser.add_subparsers(title="how", metavar="HOW", required=True)
-    add_command(
-        kinds,
-        "interfacegan",
-        InterfaceganArguments,
-        run_interfacegan,
-        help="boundaries between codes of high and of low scores",
-    )
-    add_command(kinds, "ganspace", GanspaceArguments, run_ganspace, help="principal components of the codes")
-    add_command(kinds, "sefa", SefaArguments, run_sefa, help="directions out of the weights alone")
-    add_command(
-        kinds,
-        "styleclip",
-        StyleclipArguments,
-        run_styleclip,
-        help="what each channel does to images as CLIP sees them, for edits by text",
-    )
+def _interfacegan(args: InterfaceganArguments) -> int:
+    """Fits a boundary for every trait, and writes `--save-table`."""
+    import torch
 
-
-def run_interfacegan(args: InterfaceganArguments) -> int:
-    """Fits a boundary for every trait."""
-    from hyperstyle.edits.boundary import check_sklearn
-    from hyperstyle.fitting import fit_interfacegan
+    from hyperstyle import fitting
+    from hyperstyle.edits.interfacegan import check_sklearn
 
     check_sklearn()
 
     def find(model: Model, show: Progress) -> Mapping[str, DirectionEdit]:
-        scores, source = _scores(args, model, show)
-        return fit_interfacegan(
-            model,
-            scores,
-            args.traits,
-            conditional=args.conditional,
-            chosen=args.chosen,
-            split=args.split,
-            seed=args.seed,
-            source=source,
-            on_progress=show,
-        )
+        if args.table is not None:
+            scores, source = fitting.load_scores(args.table), f", scores of {args.table.name}"
+        else:
+            if args.scorer is not None:
+                scorer, source = _function(args.scorer, "--scorer"), f", scored by {args.scorer}"
+            elif model.perceptual is not None:
+                scorer, source = fitting.network_scorer(model.perceptual), ", scored by the model's perceptual network"
+            else:
+                raise ConfigError(
+                    "this model has no `perceptual` network to score images with. Give --scorer or --table."
+                )
+            sampled = fitting.sample_w(model.generator, args.samples, seed=args.seed, truncation=args.truncation)
+            codes = torch.cat(list(sampled))
+            scores = fitting.score_codes(model, codes, scorer, needed=args.traits or (), on_progress=show)
+            if args.save_table is not None:
+                fitting.save_scores(scores, args.save_table)
+        options: dict[str, Any] = {name: getattr(args, name) for name in ("conditional", "chosen", "split", "seed")}
+        return fitting.fit_interfacegan(model, scores, args.traits, **options, source=source, on_progress=show)
 
     return _fit(args, find)
 
 
-def run_ganspace(args: GanspaceArguments) -> int:
+def _ganspace(args: GanspaceArguments) -> int:
     """Writes principal components, and the first of them as edits."""
     from hyperstyle.edits import DirectionEdit
     from hyperstyle.fitting import fit_components
@@ -218,7 +189,7 @@ def run_ganspace(args: GanspaceArguments) -> int:
     return _fit(args, find)
 
 
-def run_sefa(args: SefaArguments) -> int:
+def _sefa(args: SefaArguments) -> int:
     """Writes the directions of closed-form factorization."""
     from hyperstyle.edits.sefa import sefa
 
@@ -229,7 +200,7 @@ def run_sefa(args: SefaArguments) -> int:
     return _fit(args, find)
 
 
-def run_styleclip(args: StyleclipArguments) -> int:
+def _styleclip(args: StyleclipArguments) -> int:
     """Measures the statistics for edits by text."""
     from hyperstyle.edits.clip import OpenClip
     from hyperstyle.edits.statistics import StyleClipSampling, fit_styleclip
@@ -256,6 +227,22 @@ def run_styleclip(args: StyleclipArguments) -> int:
     return 0
 
 
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    parser = subparsers.add_parser(
+        "fit",
+        help="find edits for a generator and measure what they do",
+        description="Finds edits for the generator of a model, measures what they do, and writes a folder for each.",
+    )
+    kinds = parser.add_subparsers(title="how", metavar="HOW", required=True)
+    scores = "boundaries between codes of high and of low scores"
+    channels = "what each channel does to images as CLIP sees them, for edits by text"
+    add_command(kinds, "interfacegan", InterfaceganArguments, _interfacegan, help=scores)
+    add_command(kinds, "ganspace", GanspaceArguments, _ganspace, help="principal components of the codes")
+    add_command(kinds, "sefa", SefaArguments, _sefa, help="directions out of the weights alone")
+    add_command(kinds, "styleclip", StyleclipArguments, _styleclip, help=channels)
+
+
 def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str, DirectionEdit]]) -> int:
     """Opens the model, has edits found, measures them, writes a folder for each and the plot, and prints a line each.
 
@@ -264,9 +251,11 @@ def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str
             written, or an edit whose name is no name of a folder.
         MissingDependencyError: a plot without matplotlib. What loading a model raises.
     """
+    import torch
+
     from hyperstyle.edits import save_edit
     from hyperstyle.evaluation.plots import check_matplotlib
-    from hyperstyle.fitting import with_report
+    from hyperstyle.fitting import measure_edits, sample_w, with_report
     from hyperstyle.fitting.matrix import entanglement_plot
     from hyperstyle.io.files import write_bytes
 
@@ -284,7 +273,11 @@ def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str
         for name in edits:
             if Path(name).name != name or name in ("", "..") or {"\\", "\0"} & set(name):
                 raise ConfigError(f"an edit of {name!r} cannot be written: its name is no name of a folder.")
-        measured = {} if evaluator is None else _measure(args, model, evaluator, edits, show)
+        measured: Mapping[str, Measured] = {}
+        if evaluator is not None:  # on codes that nothing was fitted to
+            count, seed = _CODES_PER_IMAGE * args.images, args.seed + _SEED_OFFSET
+            codes = torch.cat(list(sample_w(model.generator, count, seed=seed)))
+            measured = measure_edits(model, edits, codes, evaluator, images=args.images, on_progress=show)
         edits = {name: with_report(edit, measured[name]) if measured else edit for name, edit in edits.items()}
         for name, edit in edits.items():
             save_edit(edit, out / name)
@@ -309,43 +302,6 @@ def _evaluator(args: DirectionArguments, model: Model) -> Evaluator | None:
         why = "this model has no evaluator: give --judge" if args.images > 0 else "give --pictures a number above 0"
         raise ConfigError(f"--plot draws what was measured, and nothing would be; {why}.")
     return None
-
-
-def _scores(args: InterfaceganArguments, model: Model, show: Progress) -> tuple[Scores, str]:
-    """The scores, and a few words on where they come from; writes `--save-table`.
-
-    Raises:
-        ConfigError: nothing to score with, a function that cannot be imported. EditError: see `score_codes`.
-    """
-    import torch
-
-    from hyperstyle.fitting import load_scores, network_scorer, sample_w, save_scores, score_codes
-
-    if args.table is not None:
-        return load_scores(args.table), f", scores of {args.table.name}"
-    if args.scorer is not None:
-        scorer, source = _function(args.scorer, "--scorer"), f", scored by {args.scorer}"
-    elif model.perceptual is not None:
-        scorer, source = network_scorer(model.perceptual), ", scored by the model's perceptual network"
-    else:
-        raise ConfigError("this model has no `perceptual` network to score images with. Give --scorer or --table.")
-    codes = torch.cat(list(sample_w(model.generator, args.samples, seed=args.seed, truncation=args.truncation)))
-    scores = score_codes(model, codes, scorer, needed=args.traits or (), on_progress=show)
-    if args.save_table is not None:
-        save_scores(scores, args.save_table)
-    return scores, source
-
-
-def _measure(
-    args: DirectionArguments, model: Model, evaluator: Evaluator, edits: Mapping[str, DirectionEdit], show: Progress
-) -> Mapping[str, Measured]:
-    """Measures the edits on codes that nothing was fitted to."""
-    import torch
-
-    from hyperstyle.fitting import measure_edits, sample_w
-
-    codes = torch.cat(list(sample_w(model.generator, _CODES_PER_IMAGE * args.images, seed=args.seed + _SEED_OFFSET)))
-    return measure_edits(model, edits, codes, evaluator, images=args.images, on_progress=show)
 
 
 def _lines(edits: Mapping[str, DirectionEdit], measured: Mapping[str, Measured]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """How commands declare their arguments: a dataclass each, whose fields are flags.
 
-A field made by `flag`, `switch` or `positional` is an argument of the command line. `add_command` adds all of them to a
+A field made by `flag`, `switch` or `positional` is an argument of the command line. `command` adds all of them to a
 parser and calls the command with the filled dataclass, so that every value has a type and keeps its name. Flags that
 several commands share are dataclasses to inherit from, see `arguments`.
 """
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import Field, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-__all__ = ["add_arguments", "add_command", "default_of", "flag", "given_flags", "positional", "switch"]
+from hyperstyle.cli.config import add_config_argument
 
 
 class Arguments(Protocol):
@@ -25,39 +25,74 @@ class Arguments(Protocol):
 
 A = TypeVar("A", bound=Arguments)
 
-_TYPES: dict[str, type] = {"int": int, "float": float, "Path": Path}
+_TYPES: dict[str, tuple[type, str | None]] = {"int": (int, "N"), "float": (float, None), "Path": (Path, "FILE")}
+"""Annotation of a field -> how its text is read, and what `--help` calls it."""
+
+_FORMATS: dict[type, str] = {int: ",", float: "g"}  # of defaults in `--help`
 
 
-def flag(name: str | None = None, *, group: str | None = None, exclusive: bool = False, **settings: Any) -> Any:
+def flag(
+    name: str | None = None, *, help: str, group: str | None = None, exclusive: bool = False, **settings: Any
+) -> Any:
     """A field behind a flag that takes a value. Fields of int, float and Path read it as such.
 
     Args:
         name: the flag with its dashes; None makes it of the name of the field.
+        help: what it does; the default is added at the end, unless it says itself what that is.
         group: the title under which `--help` lists it.
         exclusive: the flags marked so exclude each other.
         settings: what `ArgumentParser.add_argument` takes.
     """
     if not settings.get("required"):
-        settings.setdefault("default", None)
-    return _field(name, settings, group=group, exclusive=exclusive)
+        default = settings.setdefault("default", None)
+        if default is not None and not isinstance(default, bool | list) and "(default: " not in help:
+            help += f" (default: {format(default, _FORMATS.get(type(default), ''))})"
+    settings["help"] = help
+    return field(metadata={"name": name, "group": group, "exclusive": exclusive, "settings": settings})
 
 
 def switch(help: str, *, group: str | None = None) -> Any:
     """A field behind a flag without a value, which makes it True."""
-    return _field(None, {"action": "store_true", "default": False, "help": help}, group=group)
+    return flag(action="store_true", default=False, help=help, group=group)
+
+
+def output_folder(default: str) -> Any:
+    """The field of `--out`, a folder that is made where it is missing."""
+    return flag(default=Path(default), metavar="FOLDER", help="where to write; made where it is missing")
 
 
 def positional(**settings: Any) -> Any:
     """A field that is typed without a flag; `settings` is what `ArgumentParser.add_argument` takes."""
-    return _field("", settings)
+    return field(metadata={"name": "", "group": None, "exclusive": False, "settings": settings})
 
 
-def _field(name: str | None, settings: dict[str, Any], *, group: str | None = None, exclusive: bool = False) -> Any:
-    metadata = {"name": name, "settings": settings, "group": group, "exclusive": exclusive}
-    default = settings.get("default", MISSING)
-    if isinstance(default, list):
-        return field(default_factory=list, metadata=metadata)
-    return field(default=default, metadata=metadata)
+def command(
+    name: str, arguments: type[A], run: Callable[[A], int], *, help: str, epilog: str | None = None, files: bool = False
+) -> Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], argparse.ArgumentParser]:
+    """A command: a function that adds it to a command line, and returns its parser.
+
+    Args:
+        name: of the command.
+        arguments: the dataclass of its arguments; its docstring is the description in `--help`.
+        run: is called with them, and returns the exit code.
+        help: a line in the list of commands.
+        epilog: the last paragraph of its own `--help`.
+        files: whether it has `--config`.
+    """
+    names = [each.name for each in fields(arguments)]
+
+    def run_parsed(args: argparse.Namespace) -> int:
+        return run(arguments(**{name: getattr(args, name) for name in names}))
+
+    def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+        parser = subparsers.add_parser(name, help=help, description=inspect.getdoc(arguments), epilog=epilog)
+        add_arguments(parser, arguments)
+        if files:
+            add_config_argument(parser)
+        parser.set_defaults(run=run_parsed)
+        return parser
+
+    return add_parser
 
 
 def add_command(
@@ -67,81 +102,40 @@ def add_command(
     run: Callable[[A], int],
     *,
     help: str,
-    epilog: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Adds a command to the command line.
-
-    Args:
-        subparsers: where it is added.
-        name: of the command.
-        arguments: the dataclass of its arguments; its docstring is the description in `--help`.
-        run: is called with them, and returns the exit code.
-        help: a line in the list of commands.
-        epilog: the last paragraph of its own `--help`.
-
-    Returns:
-        The parser of the command.
-    """
-    parser = subparsers.add_parser(name, help=help, description=inspect.getdoc(arguments), epilog=epilog)
-    add_arguments(parser, arguments)
-    parser.set_defaults(run=_Command(arguments, run))
-    return parser
-
-
-@dataclass(frozen=True)
-class _Command:
-    """Calls `run` with the arguments out of a parsed namespace."""
-
-    arguments: type[Arguments]
-    run: Callable[[Any], int]
-
-    def __call__(self, args: argparse.Namespace) -> int:
-        return self.run(self.arguments(**{each.name: getattr(args, each.name) for each in fields(self.arguments)}))
+    """Adds a `command` to a command line at once, and returns its parser."""
+    return command(name, arguments, run, help=help)(subparsers)
 
 
 def add_arguments(parser: argparse.ArgumentParser, arguments: type[Arguments]) -> None:
-    """Adds an argument for each field: those of the class itself, then those of its bases."""
-    groups: dict[str, Any] = {}
-    for each in _declared(arguments):
-        place: Any = parser
-        if each.metadata["exclusive"]:
-            place = groups[""] = groups.get("") or parser.add_mutually_exclusive_group()
-        elif title := each.metadata["group"]:
-            place = groups[title] = groups.get(title) or parser.add_argument_group(title)
+    """Adds an argument for each field: those of the class itself, then those of its bases.
+
+    One that a subclass declares anew stays among those of its base.
+    """
+    places: dict[str, Any] = {"": parser}
+    depths = {name: depth for depth, owner in enumerate(arguments.__mro__) for name in inspect.get_annotations(owner)}
+    for each in sorted(fields(arguments), key=lambda each: depths[each.name]):
+        title = each.metadata["group"] or ("exclusive" if each.metadata["exclusive"] else "")
+        if title not in places:
+            exclusive = each.metadata["exclusive"]
+            places[title] = parser.add_mutually_exclusive_group() if exclusive else parser.add_argument_group(title)
         settings = dict(each.metadata["settings"])
         if each.metadata["name"] != "":
             settings["dest"] = each.name
         if kind := _TYPES.get(str(each.type).removesuffix(" | None")):
-            settings.setdefault("type", kind)
-        place.add_argument(_written(each), **settings)
+            settings = {"type": kind[0], "metavar": kind[1], **settings}
+        places[title].add_argument(_written(each), **settings)
 
 
 def given_flags(args: Arguments, *names: str) -> list[str]:
     """Which of the flags behind these fields have other values than their defaults."""
     declared = {each.name: each for each in fields(args)}
-    return [
-        _written(declared[name])
-        for name in names
-        if getattr(args, name) != declared[name].metadata["settings"]["default"]
-    ]
+    return [_written(declared[name]) for name in names if getattr(args, name) != default_of(type(args), name)]
 
 
 def default_of(arguments: type[Arguments], name: str) -> Any:
     """The default of the flag behind a field."""
     return next(each.metadata["settings"]["default"] for each in fields(arguments) if each.name == name)
-
-
-def _declared(arguments: type[Arguments]) -> Iterator[Field[Any]]:
-    """The fields in the order of `--help`: those of the class itself, then those of its bases.
-
-    One that a subclass declares anew stays among those of its base.
-    """
-    by_name = {each.name: each for each in fields(arguments)}
-    owners = {name: owner for owner in arguments.__mro__ for name in inspect.get_annotations(owner)}
-    for owner in arguments.__mro__:
-        for name in inspect.get_annotations(owner):
-            if name in by_name and owners[name] is owner:
-                yield by_name[name]
 
 
 def _written(each: Field[Any]) -> str:

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
+from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
+from hyperstyle.cli.flags import command, output_folder, positional
 from hyperstyle.errors import InversionError
 
-__all__ = ["add_parser", "run"]
 
+@dataclass(frozen=True, kw_only=True)
+class ImportArguments(ModelArguments):
+    """Reads latents.npy and weight_deltas/*.npy and writes NAME.safetensors for every image, to edit with `hyperstyle
+    edit`. Nothing of the files is executed. The model must be the one they were made with, converted by `hyperstyle
+    convert`: the files do not say which.
+    """
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "import",
-        help="read inversions that HyperStyle's scripts wrote",
-        description=(
-            "Reads latents.npy and weight_deltas/*.npy and writes NAME.safetensors for every image, to edit with "
-            "`hyperstyle edit`. Nothing of the files is executed. The model must be the one they were made with, "
-            "converted by `hyperstyle convert`: the files do not say which."
-        ),
-    )
-    parser.add_argument(
-        "input",
-        type=Path,
+    input: Path = positional(
         metavar="FOLDER",
         help="folder with latents.npy and weight_deltas; or a latents.npy alone, for codes without offsets",
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("inversions"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: inversions)",
-    )
-    add_model_arguments(parser)
-    parser.set_defaults(run=run)
+    out: Path = output_folder("inversions")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: ImportArguments) -> int:
     """Imports image by image, which bounds the memory, and says where they are."""
     from hyperstyle.convert.deltas import load_official, official_names
 
@@ -52,6 +37,9 @@ def run(args: argparse.Namespace) -> int:
         load_official(args.input, inverter, names=[name]).save(out / file)
         print(out / file)
     return 0
+
+
+add_parser = command("import", ImportArguments, run, help="read inversions that HyperStyle's scripts wrote")
 
 
 def _files(source: Path, names: Sequence[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -10,9 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter
-from hyperstyle.cli.flags import add_command, switch
-
-__all__ = ["add_parser", "run"]
+from hyperstyle.cli.flags import command, switch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,32 +19,24 @@ class InfoArguments(ModelArguments):
     json: bool = switch("as JSON, for programs")
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    add_command(
-        subparsers,
-        "info",
-        InfoArguments,
-        run,
-        help="show a model: domain, sizes, methods, edits and their ranges, source, licence",
-    )
-
-
 def run(args: InfoArguments) -> int:
     """Prints the description of the model."""
     description = load_inverter(args).describe()
     if args.json:
         print(json.dumps(description, indent=2))
         return 0
-    ranges = {name: _range(edit) for name, edit in description["edits"].items()}
+    ranges = {
+        name: f"{edit['low']:g} to {edit['high']:g} {edit['unit']}" + (f" ({edit['source']})" if edit["source"] else "")
+        for name, edit in description["edits"].items()
+    }
     missing = description["missing_methods"] or "none"
     print("\n".join(_lines({**description, "missing_methods": missing, "edits": ranges or "none"})))
     return 0
 
 
-def _range(edit: Mapping[str, Any]) -> str:
-    source = f" ({edit['source']})" if edit["source"] else ""
-    return f"{edit['low']:g} to {edit['high']:g} {edit['unit']}{source}"
+add_parser = command(
+    "info", InfoArguments, run, help="show a model: domain, sizes, methods, edits and their ranges, source, licence"
+)
 
 
 def _lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:

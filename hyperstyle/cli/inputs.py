@@ -17,20 +17,6 @@ from hyperstyle.errors import ConfigError, HyperStyleError
 if TYPE_CHECKING:
     from hyperstyle.images import Listing
 
-__all__ = [
-    "Failure",
-    "Inputs",
-    "check_no_overwrite",
-    "find_images",
-    "is_clip_file",
-    "is_inversion",
-    "may_hold_frames",
-    "output_names",
-    "read_ahead",
-    "report",
-    "report_left_out",
-]
-
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
@@ -109,11 +95,6 @@ def is_clip_file(path: Path) -> bool:
     from hyperstyle.images.frames import CLIP_SUFFIXES
 
     return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
-
-
-def may_hold_frames(path: Path) -> bool:
-    """Whether the path may hold several frames: an existing folder (of images), or `is_clip_file`."""
-    return path.is_dir() or is_clip_file(path)
 
 
 def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[list[Path], list[Failure]]:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from hyperstyle.cli.arguments import (
-    ALIGN,
-    check_face_arguments,
-    check_landmarks,
-    landmarks_of,
-    load_inverter,
-    writable_folder,
-)
-from hyperstyle.cli.config import add_config_argument
-from hyperstyle.cli.flags import add_command
+from hyperstyle.cli.arguments import ALIGN, load_inverter, writable_folder
+from hyperstyle.cli.flags import command
 from hyperstyle.cli.inputs import Failure, Inputs, read_ahead
-from hyperstyle.cli.resuming import DEFAULT_BATCH_SIZE, InvertArguments, InvertRequest, Job, Resumption
+from hyperstyle.cli.resuming import DEFAULT_BATCH_SIZE, InvertArguments, Job, Resumption
 from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.io.claims import Claims
 
@@ -34,47 +24,38 @@ if TYPE_CHECKING:
     from hyperstyle.inversion.inversion import Inversion
     from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["add_parser", "run"]
-
 _ENDINGS = (".png", "_sheet.png", ".safetensors")
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = add_command(subparsers, "invert", InvertArguments, run, help="invert images: files, folders or globs")
-    add_config_argument(parser)
 
 
 def run(args: InvertArguments) -> int:
     """Inverts every image; 1 if any of them failed."""
-    check_face_arguments(args)
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch {args.batch}: expected 1 or more images.")
     images = Inputs.find(args.inputs, args.out, _ENDINGS)
-    check_landmarks(args, len(images.files))
-    if images.files:
-        writable_folder(args.out)
-        with Claims() as claims:
-            work = Resumption(InvertRequest.of(args), claims, args.overwrite)
-            jobs = work.unfinished(map(Job, images.files, (args.out / name for name in images.names)))
-            if jobs:
-                images.failures += _invert_all(jobs, work, args)
-        images.failures += work.refused
-        work.print_skipped(len(images.files), args.out, args.quiet)
+    args.check_face(len(images.files))
+    if not images.files:
+        return images.report()
+    writable_folder(args.out)
+    with Claims() as claims:
+        work = Resumption(args, claims)
+        jobs = work.unfinished(map(Job, images.files, (args.out / name for name in images.names)))
+        if jobs:
+            from tqdm import tqdm
+
+            from hyperstyle.methods import registry
+
+            inverter = load_inverter(args)
+            # Once, not for every image.
+            registry.resolve_method(inverter.model, args.method, steps=args.steps, seed=args.seed)
+            with tqdm(total=len(jobs), unit="image", disable=args.quiet) as bar:
+                loop = _InvertLoop(args, inverter, work, bar, images.failures)
+                loop.invert(work.claimed(jobs, on_skip=bar.update))
+    images.failures += work.refused
+    work.print_skipped(len(images.files))
     return images.report()
 
 
-def _invert_all(jobs: Sequence[Job], work: Resumption, args: InvertArguments) -> list[Failure]:
-    """Loads the model and inverts those of these images that no other run is inverting; gives those that failed."""
-    from tqdm import tqdm
-
-    from hyperstyle.methods import registry
-
-    inverter = load_inverter(args)
-    registry.resolve_method(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
-    with tqdm(total=len(jobs), unit="image", disable=args.quiet) as bar:
-        loop = _InvertLoop(args, inverter, work, bar)
-        return list(loop.invert(work.claimed(jobs, on_skip=bar.update)))
+add_parser = command("invert", InvertArguments, run, help="invert images: files, folders or globs", files=True)
 
 
 class _ReadImage(NamedTuple):
@@ -93,9 +74,10 @@ class _InvertLoop:
     inverter: HyperStyleInverter
     work: Resumption
     bar: tqdm[NoReturn]
+    failures: list[Failure]
 
-    def invert(self, jobs: Iterable[Job]) -> Iterator[Failure]:
-        """Inverts and writes the images, with a few in memory at a time, and yields those that failed.
+    def invert(self, jobs: Iterable[Job]) -> None:
+        """Inverts and writes the images, with a few in memory at a time, and notes those that failed.
 
         One thread reads and aligns images while the networks work on those before them. The claim on an image is
         released once its results are written, or once it failed.
@@ -110,17 +92,17 @@ class _InvertLoop:
                     try:
                         ready.append(future.result())
                     except HyperStyleError as error:
-                        yield self._failed(job, error)
+                        self._fail(job, error)
                 groups = [ready] if ready else []
                 while groups:
                     group = groups.pop()
                     try:
-                        yield from self._invert_together(group)
+                        self._invert_together(group)
                     except (HyperStyleError, OutOfMemoryError) as error:
                         if len(group) > 1:  # then each alone, so that only the images at fault fail
                             groups = [[image] for image in reversed(group)]
                         elif isinstance(error, HyperStyleError):
-                            yield self._failed(group[0].job, error)
+                            self._fail(group[0].job, error)
                         else:
                             raise
                 self.bar.update(len(jobs_read))
@@ -139,18 +121,18 @@ class _InvertLoop:
             aligner=self.inverter.aligner,
             align=ALIGN[self.args.align],
             face=self.args.face,
-            landmarks=landmarks_of(job.image, self.args.landmarks),
+            landmarks=self.args.landmarks_of(job.image),
         )
         if self._on_gpu:
             faces = [replace(face, crop=face.crop.pin_memory()) for face in faces]
-        return _ReadImage(job, faces, self.work.request.origin(job.image))
+        return _ReadImage(job, faces, self.work.origin(job.image))
 
-    def _failed(self, job: Job, error: HyperStyleError) -> Failure:
+    def _fail(self, job: Job, error: HyperStyleError) -> None:
         self.work.claims.release(job.record)
-        return Failure(str(job.image), str(error))
+        self.failures.append(Failure(str(job.image), str(error)))
 
-    def _invert_together(self, group: Sequence[_ReadImage]) -> list[Failure]:
-        """Inverts images together, and writes the results of each; gives those whose results cannot be written."""
+    def _invert_together(self, group: Sequence[_ReadImage]) -> None:
+        """Inverts images together, and writes the results of each."""
         from hyperstyle.methods import registry
 
         args, bar = self.args, self.bar
@@ -169,20 +151,19 @@ class _InvertLoop:
             callback=None if args.quiet else show,
         )
         results, starts, end = inversions.images, inversions.initial.images, 0
-        failures = []
         for job, faces, origin in group:
             faces_of_job = slice(end, end := end + len(faces))
             inversion = inversions[faces_of_job]
             try:
                 _write(inversion, results[faces_of_job], starts[faces_of_job], job, origin)
             except HyperStyleError as error:
-                failures.append(Failure(str(job.image), str(error)))
-            else:
-                if not args.quiet:
-                    bar.write(f"{job.image} -> {job.stem}.png  {_figures(inversion)}".rstrip(), file=sys.stdout)
-            finally:
-                self.work.claims.release(job.record)
-        return failures
+                self._fail(job, error)
+                continue
+            self.work.claims.release(job.record)
+            if not args.quiet:
+                metrics = inversion.stored_metrics.items()
+                figures = "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in metrics)
+                bar.write(f"{job.image} -> {job.stem}.png  {figures}".rstrip(), file=sys.stdout)
 
 
 def _write(
@@ -195,25 +176,18 @@ def _write(
     """
     from hyperstyle.images import image_grid, save_image, to_images
 
-    # Not with_suffix: a dot within the name would be taken for one.
-    image_path, grid_path = (job.stem.with_name(job.stem.name + ending) for ending in _ENDINGS[:2])
     titles = ("W encoder", "HyperStyle") if inversion.method == "hyperstyle" else ("codes alone", inversion.method)
     columns = dict(zip(titles, (starts, results), strict=True))
     if inversion.crop is not None:
         columns = {"input": to_images(inversion.crop), **columns}
     if job.outdated is not None:
-        _remove(job.record)
-    save_image(results[0] if len(results) == 1 else image_grid([results]), image_path)
-    save_image(image_grid(list(zip(*columns.values(), strict=True)), labels=list(columns)), grid_path)
+        try:
+            job.record.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(f"Cannot replace {str(job.record)!r}: {error.strerror}. Choose another --out.") from error
+    save_image(results[0] if len(results) == 1 else image_grid([results]), job.record.with_suffix(".png"))
+    save_image(
+        image_grid(list(zip(*columns.values(), strict=True)), labels=list(columns)),
+        job.record.with_name(f"{job.record.stem}_sheet.png"),
+    )
     inversion.save(job.record, origin=origin)
-
-
-def _remove(record: Path) -> None:
-    try:
-        record.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"Cannot replace {str(record)!r}: {error.strerror}. Choose another --out.") from error
-
-
-def _figures(inversion: Inversion) -> str:
-    return "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in inversion.stored_metrics.items())

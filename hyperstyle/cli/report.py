@@ -5,129 +5,118 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import ALIGN, writable_folder
+from hyperstyle.cli.flags import add_command, flag, positional, switch
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
+    from hyperstyle.evaluation.engine import Trial
     from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["add_parser", "run"]
 
+@dataclass(frozen=True, kw_only=True)
+class StudyArguments:
+    """What the evaluations with a journal share."""
 
-def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds `report` to what `hyperstyle evaluate` measures."""
-    parser = kinds.add_parser(
-        "report",
-        help="the papers' tables and figures, as one page",
-        description=(
-            "Inverts images with every method of a model, measures them as the papers do, and writes report.html, "
-            "which carries all its images and charts, with the same figures as report.json and as CSV files: "
-            "parameters (Table 1), reconstruction (Table 2), switches (Table 3), identity over the measured change of "
-            "every edit (Figure 6), interpolation, images out of the domain (Figure 8) and domain adaptation (Figure "
-            "7). What cannot be measured is listed with the flag or file that would change it. Figures of each image "
-            "go to rows.jsonl as they are measured: after an interruption the same command goes on."
-        ),
+    out: Path = flag(required=True, metavar="FOLDER", help="where rows, images and results go; it is made")
+    count: int | None = flag(metavar="N", help="the first N images (default: all)")
+    methods: list[str] | None = flag(
+        nargs="+",
+        metavar="NAME[:STEPS]",
+        help="which methods, such as hyperstyle, e4e or pti:100 (default: all that the model's networks can do)",
     )
-    parser.add_argument("model", metavar="MODEL", help="bundled model (avatars), folder or Hugging Face repository")
-    parser.add_argument(
-        "--data",
-        type=Path,
+    identity: Path | None = flag(
+        metavar="FILE", help="CurricularFace for faces, with --mtcnn; MoCo v2 for other domains"
+    )
+    mtcnn: Path | None = flag(metavar="FOLDER", help="published weights of the face detector")
+    quiet: bool = switch("no progress bar")
+
+    def trials(self) -> list[Trial] | None:
+        """The methods, parsed; None without `--methods`.
+
+        Raises:
+            ConfigError: `--count` is below 1, or a method cannot be parsed.
+        """
+        from hyperstyle.evaluation.engine import Trial
+
+        if self.count is not None and self.count < 1:
+            raise ConfigError(f"--count {self.count}: expected 1 or more.")
+        return None if self.methods is None else [Trial.of(text) for text in self.methods]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportArguments(StudyArguments):
+    """Inverts images with every method of a model, measures them as the papers do, and writes report.html, which
+    carries all its images and charts, with the same figures as report.json and as CSV files: parameters (Table 1),
+    reconstruction (Table 2), variants (Table 3), identity over the measured change of every edit (Figure 6),
+    interpolation, and images out of the domain (Figure 8). What cannot be measured is listed with the flag or file
+    that would change it. Figures of each image go to rows.jsonl as they are measured: after an interruption the same
+    command goes on.
+    """
+
+    model: str = positional(metavar="MODEL", help="bundled model (avatars), folder or Hugging Face repository")
+    data: Path | None = flag(
         metavar="FOLDER",
         help="images, with those of the folders in it (default, for avatars: the 64 held-out crops that come with the "
         "library)",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes; it is made")
-    parser.add_argument(
-        "--count",
-        type=int,
+    align: str = flag(
+        choices=tuple(ALIGN), default="no", help="cut faces out of --data first (default: no, they are crops)"
+    )
+    optimized: int | None = flag(
         metavar="N",
-        help="the first N images (default: all)",
+        help="images for methods that optimize each on its own, which take minutes; without --methods these are W+ "
+        "optimization and PTI (default: 4 where the model has a perceptual network for it, else 0)",
     )
-    parser.add_argument(
-        "--align",
-        choices=tuple(ALIGN),
-        default="no",
-        help="cut faces out of --data first (default: no, they are crops)",
-    )
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        metavar="NAME[:STEPS]",
-        help="which methods (default: all of the model's networks and, with --optimized, W+ optimization and PTI)",
-    )
-    parser.add_argument(
-        "--optimized",
-        "--optimised",  # as version 0.1 spelled it
-        dest="optimized",
-        type=int,
-        metavar="N",
-        help="images for methods that optimize each on its own, which take minutes (default: 4 where the model has a "
-        "perceptual network for it, else 0)",
-    )
-    parser.add_argument(
-        "--ablation",
+    ablation: list[str] = flag(
         action="append",
         default=[],
         metavar="NAME=MODEL",
         help="a variant of the model, a row of Table 3; may be repeated",
     )
-    parser.add_argument(
-        "--edits", nargs="+", metavar="NAME", help="edits of Figure 6 (default: all that can be measured)"
+    edits: list[str] | None = flag(
+        nargs="+", metavar="NAME", help="edits of Figure 6 (default: all that can be measured)"
     )
-    parser.add_argument("--edited", type=int, default=16, metavar="N", help="images to edit for it (default: 16)")
-    parser.add_argument(
-        "--points", type=int, default=5, metavar="N", help="strengths over each edit's range (default: 5)"
+    edited: int = flag(default=16, metavar="N", help="images to edit for it (default: 16)")
+    points: int = flag(default=5, metavar="N", help="strengths over each edit's range (default: 5)")
+    shown: int = flag(default=4, metavar="N", help="images on each sheet (default: 4)")
+    adapt: int | None = flag(metavar="STEPS", help=argparse.SUPPRESS)
+    photos: Path | None = flag(metavar="FOLDER", help="images of your own from outside the domain")
+    lpips: str = flag(
+        choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no evaluator (default)"
     )
-    parser.add_argument("--shown", type=int, default=4, metavar="N", help="images on each sheet (default: 4)")
-    parser.add_argument(
-        "--adapt",
-        type=int,
-        default=32,
-        metavar="STEPS",
-        help="tune the generator to a comic for the sheet of domain adaptation; 0 leaves it out (default: 32)",
-    )
-    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="images of your own from outside the domain")
-    parser.add_argument(
-        "--lpips",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="auto: where the model has no evaluator (default)",
-    )
-    parser.add_argument(
-        "--identity",
-        type=Path,
-        metavar="FILE",
-        help="CurricularFace for faces, with --mtcnn; MoCo v2 for other domains",
-    )
-    parser.add_argument("--mtcnn", type=Path, metavar="FOLDER", help="published weights of the face detector")
-    parser.add_argument(
-        "--fid",
+    fid: str | None = flag(
         nargs="?",
         const="",
         metavar="FILE.pth",
         help="FID and KID (needs torch-fidelity), by the Inception weights that it publishes; without a file by the "
         "features of the model's judge",
     )
-    parser.add_argument("--title", default="", help="of the page")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run)
+    title: str = flag(default="", help="of the page")
+    device: str = flag(default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
 
 
-def run(args: argparse.Namespace) -> int:
+def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `report` to what `hyperstyle evaluate` measures."""
+    parser = add_command(kinds, "report", ReportArguments, run, help="the papers' tables and figures, as one page")
+    parser.add_argument("--optimised", dest="optimized", type=int, help=argparse.SUPPRESS)  # as in version 0.1
+
+
+def run(args: ReportArguments) -> int:
     """Makes the report and prints where it is."""
-    from hyperstyle.evaluation.engine import Trial
     from hyperstyle.evaluation.images import folder_images, held_out_images
     from hyperstyle.evaluation.report import ReportOptions, make_report
-    from hyperstyle.evaluation.report.jobs import check_ablations
+    from hyperstyle.evaluation.report.options import check_ablations
     from hyperstyle.inverter import HyperStyleInverter
 
-    if args.count is not None and args.count < 1:
-        raise ConfigError(f"--count {args.count}: expected 1 or more.")
+    trials = args.trials()
+    if args.adapt:
+        raise ConfigError("--adapt: domain adaptation has left the report; examples/domain_adaptation.py shows it.")
     variants = [text.partition("=") for text in args.ablation]
     if wrong := [
         text for text, (name, equals, path) in zip(args.ablation, variants, strict=True) if not name or not path
@@ -135,13 +124,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--ablation {wrong[0]!r}: expected NAME=MODEL, as in separable=runs/separable/model.")
     check_ablations([name for name, _, _ in variants])
     options = ReportOptions(
-        methods=None if args.methods is None else tuple(Trial.of(text) for text in args.methods),
+        methods=None if trials is None else tuple(trials),
         optimized=args.optimized,
         edits=None if args.edits is None else tuple(args.edits),
         points=args.points,
         edited=args.edited,
         shown=args.shown,
-        adapt=args.adapt,
         lpips={"auto": None, "yes": True, "no": False}[args.lpips],
         identity=args.identity,
         mtcnn=args.mtcnn,
@@ -161,16 +149,9 @@ def run(args: argparse.Namespace) -> int:
         images = held_out_images(inverter, args.count)
     photos = None if args.photos is None else folder_images(args.photos, inverter, align="auto")
     writable_folder(args.out)
+    ablations = {name: load(path) for name, _, path in variants}
     with progress_bar(args.quiet) as show:
-        page = make_report(
-            inverter,
-            images,
-            args.out,
-            options,
-            ablations={name: load(path) for name, _, path in variants},
-            photos=photos,
-            on_progress=show,
-        )
+        page = make_report(inverter, images, args.out, options, ablations=ablations, photos=photos, on_progress=show)
     print(page)
     sources = [images] if photos is None else [images, photos]
     for source in sources:

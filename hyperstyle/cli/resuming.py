@@ -7,18 +7,16 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from hyperstyle.cli.arguments import InversionArguments, MethodArguments, ModelArguments, landmarks_file
-from hyperstyle.cli.flags import default_of, flag, positional, switch
+from hyperstyle.cli.arguments import InversionArguments, ModelArguments
+from hyperstyle.cli.flags import default_of, flag, output_folder, positional, switch
 from hyperstyle.cli.inputs import Failure
 from hyperstyle.errors import ImageError, InversionError, WeightsError
 from hyperstyle.io.claims import Claims, Stamp, stamp
 from hyperstyle.io.files import sha256
-
-__all__ = ["DEFAULT_BATCH_SIZE", "InvertArguments", "InvertRequest", "Job", "Resumption"]
 
 DEFAULT_BATCH_SIZE = 8
 """Images, or faces of one, that go through the networks at once where the device allows it."""
@@ -28,7 +26,7 @@ _SETTINGS = ("method", "steps", "seed", "align", "face", "sideways")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InvertArguments(ModelArguments, InversionArguments, MethodArguments):
+class InvertArguments(ModelArguments, InversionArguments):
     """For every image: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and NAME.safetensors
     (to edit later). With --face all they hold every face of the image. An image that fails does not stop the others.
     Images whose NAME.safetensors is there already are left out, so that the same command goes on after an
@@ -36,15 +34,17 @@ class InvertArguments(ModelArguments, InversionArguments, MethodArguments):
     """
 
     inputs: list[str] = positional(nargs="+", metavar="IMAGE", help="image, folder of images, or glob")
-    out: Path = flag(
-        default=Path("inversions"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: inversions)",
+    out: Path = output_folder("inversions")
+    method: str | None = flag(
+        metavar="NAME",
+        help="how to invert: hyperstyle, hyperinverter, w-encoder, e4e, psp, restyle-e4e, restyle-psp, optimize-w, "
+        'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
+        "the best that the model's networks can do)",
     )
+    seed: int | None = flag(help="random seed of methods that optimize (default: the published one)")
     overwrite: bool = switch("invert again what is there already, in place of what is there")
     batch: int | None = flag(
-        metavar="N",
-        help=f"images that go through the networks together (default: {DEFAULT_BATCH_SIZE} on CUDA devices, else 1)",
+        help=f"images that go through the networks together (default: {DEFAULT_BATCH_SIZE} on CUDA devices, else 1)"
     )
     quiet: bool = switch("no progress bar, no line per image")
 
@@ -64,109 +64,52 @@ class Job(NamedTuple):
 
     @property
     def record(self) -> Path:
-        """The inversion file, which is written last."""
-        return self.stem.with_name(self.stem.name + ".safetensors")
+        """The inversion file, which is written last. Made anew each time: what a path caches would add up."""
+        return self.stem.with_name(f"{self.stem.name}.safetensors")
 
 
-@dataclass(frozen=True)
-class InvertRequest:
-    """The model and settings of this run, which an inversion file must have been made with to count as done.
-
-    Attributes:
-        settings: flag -> value, of those that change results.
-        model: digest of the model's networks, domain and steps.
-        landmarks: `--landmarks`.
-    """
-
-    settings: Mapping[str, Any]
-    model: str
-    landmarks: Path | None
-
-    @classmethod
-    def of(cls, args: InvertArguments) -> InvertRequest:
-        """From the flags of `hyperstyle invert`. Finds the model, fetching its files where need be, and loads nothing.
-
-        Raises:
-            ModelNotFoundError: there is no such model. ConfigError, MissingFileError: its folder cannot be used.
-        """
-        settings = {name: getattr(args, name) for name in _SETTINGS}
-        return cls(json.loads(json.dumps(settings)), _model_digest(args.model), args.landmarks)
-
-    def origin(self, image: Path) -> dict[str, Any]:
-        """What is stored with the inversion of this image, as JSON values. Raises ImageError where it is not there."""
-        points = landmarks_file(image, self.landmarks)
-        try:
-            return {
-                "bytes": image.stat().st_size,
-                "sha256": sha256(image),
-                "landmarks": sha256(points) if points is not None and points.is_file() else None,
-                "model": self.model,
-                "settings": dict(self.settings),
-            }
-        except OSError as error:
-            raise ImageError(f"{str(image)!r} cannot be read any more: {error.strerror}.") from error
-
-    def verdict(self, job: Job) -> Literal["done", "damaged"] | Failure:
-        """Whether the record of a job, which exists, is of this image and request; "damaged": it cannot be read."""
-        from hyperstyle.inversion.file import read_origin
-
-        try:
-            stored = read_origin(job.record)
-            if stored is None:  # by `Inversion.save`, or by an earlier version: only the name can be compared
-                return "done"
-            reason = self._difference(stored, job.image)
-        except WeightsError:
-            return "damaged"
-        except InversionError:
-            reason = "is no inversion"
-        except ImageError as error:
-            return Failure(str(job.image), str(error))
-        if reason is None:
-            return "done"
-        advice = "Replace it with --overwrite, or choose another --out."
-        return Failure(str(job.image), f"{str(job.record)!r} is there already and {reason}. {advice}")
-
-    def _difference(self, stored: Mapping[str, Any], image: Path) -> str | None:
-        """How a record differs from the request, in words."""
-        now = self.origin(image)
-        if (stored.get("bytes"), stored.get("sha256")) != (now["bytes"], now["sha256"]):
-            return "is of another image"
-        if stored.get("model") != now["model"]:
-            return "was made by another model"
-        before = stored.get("settings")
-        before = before if isinstance(before, dict) else {}
-        for name in _SETTINGS:
-            old, new = before.get(name, default_of(InvertArguments, name)), self.settings[name]
-            if old != new:
-                return f"was made with {_in_words(name, old)}, not {_in_words(name, new)}"
-        if stored.get("landmarks") != now["landmarks"]:
-            return "was made with other --landmarks"
-        return None
-
-
-@dataclass
 class Resumption:
     """Goes through the images of a run, and skips those that are inverted already or that another run works on.
 
+    An inversion file counts as done if it is of this image, and was made with the model and the settings of this run.
+
     Attributes:
-        request: what is to be inverted, and how.
         claims: of this run.
-        overwrite: do again what is there.
         done: how many images were inverted already, or by another run meanwhile.
         busy: how many another run still works on.
         refused: those whose output file is there and holds another inversion.
     """
 
-    request: InvertRequest
-    claims: Claims
-    overwrite: bool = False
-    done: int = 0
-    busy: int = 0
-    refused: list[Failure] = field(default_factory=list)
+    def __init__(self, args: InvertArguments, claims: Claims) -> None:
+        """Finds the model, fetching its files where need be, and loads nothing.
+
+        Raises:
+            ModelNotFoundError: there is no such model. ConfigError, MissingFileError: its folder cannot be used.
+        """
+        self.claims = claims
+        self.done = self.busy = 0
+        self.refused: list[Failure] = []
+        self._args = args
+        self._settings = json.loads(json.dumps({name: getattr(args, name) for name in _SETTINGS}))
+        self._model = _model_digest(args.model)
+
+    def origin(self, image: Path) -> dict[str, Any]:
+        """What is stored with the inversion of this image, as JSON values. Raises ImageError where it is not there."""
+        points = self._args.landmarks_file(image)
+        try:
+            return {
+                "bytes": image.stat().st_size,
+                "sha256": sha256(image),
+                "landmarks": sha256(points) if points is not None and points.is_file() else None,
+                "model": self._model,
+                "settings": self._settings,
+            }
+        except OSError as error:
+            raise ImageError(f"{str(image)!r} cannot be read any more: {error.strerror}.") from error
 
     def unfinished(self, jobs: Iterable[Job]) -> list[Job]:
         """Those that are still to be inverted, by the files that are there now."""
-        if self.overwrite:
+        if self._args.overwrite:
             return [job._replace(outdated=stamp(job.record)) for job in jobs]
         return [left for job in jobs if (left := self._unless_done(job)) is not None]
 
@@ -189,15 +132,13 @@ class Resumption:
             self.busy += left is not None
             on_skip()
 
-    def print_skipped(self, total: int, out: Path, quiet: bool) -> None:
-        """Prints how many images were skipped, and why."""
-        if self.done and not quiet:
-            where = f"{self.done} of {total}"
-            if self.overwrite:
-                line = f"{where} were inverted by another run meanwhile"
-            else:
-                line = f"{where} were in {str(out)!r} already (--overwrite does them again)"
-            print(f"hyperstyle: {line}", file=sys.stderr)
+    def print_skipped(self, total: int) -> None:
+        """Prints how many of all images were skipped, and why."""
+        if self.done and not self._args.quiet:
+            why = "were inverted by another run meanwhile"
+            if not self._args.overwrite:
+                why = f"were in {str(self._args.out)!r} already (--overwrite does them again)"
+            print(f"hyperstyle: {self.done} of {total} {why}", file=sys.stderr)
         if self.busy:
             print(
                 f"hyperstyle: {self.busy} of {total} are being inverted by another run: start this one again to see "
@@ -207,16 +148,45 @@ class Resumption:
 
     def _unless_done(self, job: Job) -> Job | None:
         """The job, where there is no record or a damaged one, to be replaced; else counts it as what it is."""
+        from hyperstyle.inversion.file import read_origin
+
         there = stamp(job.record)
         if there is None:
             return job
-        verdict = self.request.verdict(job)
-        if verdict == "damaged":
+        try:
+            stored = read_origin(job.record)
+            # None: by `Inversion.save`, or by an earlier version, so that only the name can be compared.
+            reason = None if stored is None else self._difference(stored, job.image)
+        except WeightsError:
             return job._replace(outdated=there)
-        if verdict == "done":
+        except InversionError:
+            reason = "is no inversion"
+        except ImageError as error:
+            self.refused.append(Failure(str(job.image), str(error)))
+            return None
+        if reason is None:
             self.done += 1
         else:
-            self.refused.append(verdict)
+            advice = "Replace it with --overwrite, or choose another --out."
+            reason = f"{str(job.record)!r} is there already and {reason}. {advice}"
+            self.refused.append(Failure(str(job.image), reason))
+        return None
+
+    def _difference(self, stored: Mapping[str, Any], image: Path) -> str | None:
+        """How a record differs from what this run would write, in words."""
+        now = self.origin(image)
+        if (stored.get("bytes"), stored.get("sha256")) != (now["bytes"], now["sha256"]):
+            return "is of another image"
+        if stored.get("model") != now["model"]:
+            return "was made by another model"
+        before = stored.get("settings")
+        before = before if isinstance(before, dict) else {}
+        for name, new in self._settings.items():
+            old = before.get(name, default_of(InvertArguments, name))
+            if old != new:
+                return f"was made with {_in_words(name, old)}, not {_in_words(name, new)}"
+        if stored.get("landmarks") != now["landmarks"]:
+            return "was made with other --landmarks"
         return None
 
 

@@ -5,21 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from hyperstyle.cli.arguments import (
-    ALIGN,
-    EditRequest,
-    InversionArguments,
-    ModelArguments,
-    check_face_arguments,
-    check_landmarks,
-    landmarks_of,
-    parse_edit,
-    parse_layers,
-)
-from hyperstyle.cli.flags import flag, given_flags, switch
-from hyperstyle.cli.inputs import check_no_overwrite, is_clip_file, is_inversion
+from hyperstyle.cli.arguments import ALIGN, EditRequest, InversionArguments, ModelArguments, parse_edit, parse_layers
+from hyperstyle.cli.flags import flag, given_flags, positional, switch
+from hyperstyle.cli.inputs import check_no_overwrite, is_inversion
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
 if TYPE_CHECKING:
@@ -27,7 +17,7 @@ if TYPE_CHECKING:
     from hyperstyle.inversion.strips import Sweep
     from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["EditingArguments", "check_edits", "check_files", "check_several", "edits_flag", "start", "sweeps"]
+_CLIPS = "folders of frames and clips"
 
 
 def edits_flag(ranges: str) -> Any:
@@ -64,7 +54,7 @@ class EditingArguments(ModelArguments, InversionArguments):
     )
     other_model: bool = switch("take edits that were made for another generator")
     paste_back: bool
-    photo: Path | None = flag(metavar="FILE", help="the photo again, to paste an inversion (.safetensors) back into")
+    photo: Path | None = flag(help="the photo again, to paste an inversion (.safetensors) back into")
 
     @property
     def ranges(self) -> list[str]:
@@ -76,102 +66,124 @@ class EditingArguments(ModelArguments, InversionArguments):
         """`layers` and `other_model` as `Inversion.edit` takes them."""
         return {"layers": self.layers, "other_model": self.other_model}
 
+    def check_edits(self) -> None:
+        """Raises ConfigError for `--neutral` or `--beta` without `--text`."""
+        if not self.texts and (flags := given_flags(self, "neutral", "beta")):
+            raise ConfigError(f"{', '.join(flags)}: for --text, which is missing. Add it, or leave them out.")
 
-def check_edits(args: EditingArguments) -> None:
-    """Raises ConfigError for `--neutral` or `--beta` without `--text`."""
-    if not args.texts and (flags := given_flags(args, "neutral", "beta")):
-        raise ConfigError(f"{', '.join(flags)}: for --text, which is missing. Add it, or leave them out.")
+    def check_files(self, sources: list[Path], out: Path | None = None) -> None:
+        """Checks, before any work, that inputs, photo and output go together.
 
-
-def sweeps(args: EditingArguments, inverter: HyperStyleInverter) -> list[Sweep]:
-    """The edits of `--edit`, then those of `--text`, each with its strength or strengths.
-
-    Raises:
-        EditError: no such edit, an edit for other codes, or a text for a model without statistics.
-        ConfigError: a layer that the generator does not have.
-    """
-    from hyperstyle.edits import load_edit
-    from hyperstyle.inversion.editing import text_edit
-
-    for layer in args.layers or ():
-        inverter.model.generator.layer(layer)
-    requested: list[Sweep] = []
-    for request in args.edits:
-        if request.name in inverter.edits:
-            requested.append((request.name, request.strengths))
-        elif os.path.exists(request.name):  # unlike Path's, it is False for any name that cannot be
-            width = inverter.model.generator.config.latent_width
-            requested.append((load_edit(request.name, width=width), request.strengths))
-        else:
-            raise EditError(
-                f"no edit named {request.name!r} in this model, nor a file or folder of that name. "
-                f"{did_you_mean(request.name, inverter.edits)}"
-            )
-    for request in args.texts:
-        edit = text_edit(inverter.model, request.name, args.neutral, args.beta)
-        requested.append((edit, request.strengths))
-    return requested
-
-
-def check_files(args: EditingArguments, sources: list[Path], out: Path | None = None) -> None:
-    """Checks, before any work, that inputs, photo and output go together.
-
-    Raises:
-        ConfigError: `--photo` or flags of inverting that would have no effect, no photo to paste an inversion back
-            into, or a result that would replace an input.
-        MissingFileError: an input is not there.
-    """
-    if args.photo is not None and not args.paste_back:
-        raise ConfigError("--photo is for --paste-back, which is missing. Add it, or leave --photo out.")
-    inverted = all(is_inversion(source) for source in sources)
-    if not inverted:
-        check_face_arguments(args)
-        if args.paste_back and args.align == "no":
+        Raises:
+            ConfigError: `--photo` or flags of inverting that would have no effect, no photo to paste an inversion back
+                into, or a result that would replace an input.
+            MissingFileError: an input is not there.
+        """
+        if self.photo is not None and not self.paste_back:
+            raise ConfigError("--photo is for --paste-back, which is missing. Add it, or leave --photo out.")
+        inverted = all(is_inversion(source) for source in sources)
+        if not inverted:
+            self.check_face()
+            if self.paste_back and self.align == "no":
+                raise ConfigError(
+                    "--paste-back with --align no, which takes images as they are: nothing is cut out that could be "
+                    "put back. Leave out one or the other."
+                )
+        files = [file for file in (*sources, self.photo) if file is not None]
+        if out is not None:
+            check_no_overwrite(files, [out], "the input")
+        for file in files:
+            if not file.exists():
+                raise MissingFileError(f"there is no file {str(file)!r}. Check the name.")
+        if not inverted:
+            return
+        if flags := given_flags(self, "steps", "align", "face", "landmarks", "sideways"):
             raise ConfigError(
-                "--paste-back with --align no, which takes images as they are: nothing is cut out that could be put "
-                "back. Leave out one or the other."
+                f"{', '.join(flags)}: for inverting an image, and {str(sources[0])!r} is inverted already. Leave out "
+                "what is for that, or give the image."
             )
-    files = [file for file in (*sources, args.photo) if file is not None]
-    if out is not None:
-        check_no_overwrite(files, [out], "the input")
-    for file in files:
-        if not file.exists():
-            raise MissingFileError(f"there is no file {str(file)!r}. Check the name.")
-    if not inverted:
-        return
-    if flags := given_flags(args, "steps", "align", "face", "landmarks", "sideways"):
-        raise ConfigError(
-            f"{', '.join(flags)}: for inverting an image, and {str(sources[0])!r} is inverted already. Leave out what "
-            "is for that, or give the image."
-        )
-    if args.paste_back and args.photo is None:
-        raise ConfigError(f"{str(sources[0])!r} does not hold the photo to paste back into: pass it with --photo.")
+        if self.paste_back and self.photo is None:
+            raise ConfigError(f"{str(sources[0])!r} does not hold the photo to paste back into: pass it with --photo.")
+
+    def sweeps(self, inverter: HyperStyleInverter) -> list[Sweep]:
+        """The edits of `--edit`, then those of `--text`, each with its strength or strengths.
+
+        Raises:
+            EditError: no such edit, an edit for other codes, or a text for a model without statistics.
+            ConfigError: a layer that the generator does not have.
+        """
+        from hyperstyle.edits import load_edit
+        from hyperstyle.inversion.editing import text_edit
+
+        model = inverter.model
+        for layer in self.layers or ():
+            model.generator.layer(layer)
+        requested: list[Sweep] = []
+        for name, strengths in ((edit.name, edit.strengths) for edit in self.edits):
+            if name in inverter.edits:
+                requested.append((name, strengths))
+            elif os.path.exists(name):  # unlike Path's, it is False for any name that cannot be
+                requested.append((load_edit(name, width=model.generator.config.latent_width), strengths))
+            else:
+                raise EditError(
+                    f"no edit named {name!r} in this model, nor a file or folder of that name. "
+                    f"{did_you_mean(name, inverter.edits)}"
+                )
+        texts = ((text_edit(model, text.name, self.neutral, self.beta), text.strengths) for text in self.texts)
+        return [*requested, *texts]
+
+    def edited(self, source: Path, inverter: HyperStyleInverter, sweeps: list[Sweep]) -> Inversion:
+        """The inversion in the file, or of the image, after those of the edits that have one strength."""
+        from hyperstyle.inversion.inversion import Inversion
+
+        if is_inversion(source):
+            inversion = Inversion.load(source, inverter)
+        else:
+            points = self.landmarks_of(source)
+            align = ALIGN[self.align]
+            inversion = inverter.invert(source, steps=self.steps, align=align, face=self.face, landmarks=points)
+        for edit, strengths in sweeps:
+            if len(strengths) == 1:
+                inversion = inversion.edit(edit, strengths[0], **self.edit_options)
+        return inversion
 
 
-def check_several(args: EditingArguments, sources: list[Path]) -> None:
-    """`check_files` for several inputs, and that no flag is for a single input.
-
-    Raises:
-        ConfigError: a clip among them, a flag for a single input, or one that would have no effect.
+@dataclass(frozen=True, kw_only=True)
+class EditArguments(EditingArguments):
+    """Edits inversions that `hyperstyle invert` wrote, or images (inverted first), each on its own, or every frame of
+    a clip: a video file, or with --clip a folder. The result is the face, or with --paste-back the photo with the
+    edited face in it. Of several inputs, one that fails does not stop the others.
     """
-    if clips := [source for source in sources if is_clip_file(source)]:
-        raise ConfigError(f"{str(clips[0])!r} is a clip, and there are other inputs: edit clips one at a time.")
-    inversions = [source for source in sources if is_inversion(source)]
-    if args.photo is not None:
-        raise ConfigError(f"--photo is for one inversion, and there are {len(sources)} inputs. Edit it alone.")
-    if args.paste_back and inversions:
-        raise ConfigError(
-            f"{str(inversions[0])!r} does not hold the photo to paste back into: edit it alone, with --photo."
-        )
-    check_landmarks(args, len(sources) - len(inversions))
-    check_files(args, sources)
 
-
-def start(source: Path, inverter: HyperStyleInverter, args: EditingArguments) -> Inversion:
-    """The inversion in the file, or of the image."""
-    from hyperstyle.inversion.inversion import Inversion
-
-    if is_inversion(source):
-        return Inversion.load(source, inverter)
-    points = landmarks_of(source, args.landmarks)
-    return inverter.invert(source, steps=args.steps, align=ALIGN[args.align], face=args.face, landmarks=points)
+    inputs: list[str] = positional(
+        nargs="+", metavar="INPUT", help="inversion (.safetensors), image, folder of images, or glob; or one clip"
+    )
+    edits: list[EditRequest] = edits_flag(
+        "NAME=START:STOP:COUNT gives a strip, two of them a grid, the first from left to right"
+    )
+    paste_back: bool = switch("put the edited face back into its photo, at the photo's size")
+    out: Path | None = flag(
+        metavar="PATH",
+        help="what to write: of one input a file (default: its name with _edited.png, in the current folder); of "
+        "several, or a folder, the folder for NAME_edited.png of each, made where it is missing (default: edited)",
+    )
+    quiet: bool = switch("no progress bar, no figures, no line per image")
+    clip: bool = switch(
+        "take the files of a folder as the frames of one clip: one face is followed through them, and they share "
+        "weight offsets (without it they are separate images)",
+        group=_CLIPS,
+    )
+    offsets: Literal["clip", "frame"] = flag(
+        choices=("clip", "frame"),
+        default="clip",
+        group=_CLIPS,
+        help="one set of weight offsets for the whole clip, or one for every frame",
+    )
+    smoothing: float = flag(
+        default=3.0, metavar="FRAMES", group=_CLIPS, help="width of the filter over the landmarks; 0 only fills gaps"
+    )
+    rate: float | None = flag(
+        metavar="FPS",
+        group=_CLIPS,
+        help="frames per second of an MP4, evenly spaced, without audio (default: as the clip is; folders: 25)",
+    )

@@ -9,30 +9,15 @@ from typing import Any, get_args, get_type_hints
 
 from hyperstyle.training.options import TASKS, TaskName, default_of, resolve, tables_of
 
-__all__ = ["add_parser", "run"]
-
 _HELP: dict[TaskName, str] = {
     "encoder": "images -> codes of a generator: w, psp or e4e",
     "hyperstyle": "the hypernetwork for a generator and its encoder",
     "hyperinverter": "HyperInverter's second phase, for a generator and its encoder",
 }
 # Flags without a table before the name, besides the options of the task's own table.
-_SHORT = {
-    "data.train": "--data",
-    "data.test": "--test",
-    "run.out": "--out",
-    "run.quiet": "--quiet",
-    **{
-        f"optim.{name}": f"--{name}"
-        for name in ("batch", "accumulate", "steps", "rate", "seed", "device", "precision", "threads")
-    },
-}
-_GROUPS = {
-    "data": "images",
-    "loss": "losses",
-    "optim": "optimization",
-    "run": "the run's folder",
-}
+_SHORT = {"data.train": "--data", "data.test": "--test", "run.out": "--out", "run.quiet": "--quiet"}
+_SHORT_OPTIM = ("batch", "accumulate", "steps", "rate", "seed", "device", "precision", "threads")
+_GROUPS = {"data": "images", "loss": "losses", "optim": "optimization", "run": "the run's folder"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,22 +61,21 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
 
 def _add_option(group: argparse._ArgumentGroup, task: TaskName, table: str, option: Field[Any], hint: Any) -> None:
     name = f"{table}.{option.name}"
-    short = f"--{option.name.replace('_', '-')}" if table == task else _SHORT.get(name)
-    flags = [flag for flag in (short, f"--{name}") if flag is not None]
+    is_short = table == task or (table == "optim" and option.name in _SHORT_OPTIM)
+    short = f"--{option.name.replace('_', '-')}" if is_short else _SHORT.get(name)
     default = default_of(task, table, option)
     shown = "required" if default is MISSING else f"default: {str(default).lower()}"
-    text = f"{option.metadata['doc']} ({shown})"
+    settings: dict[str, Any] = {}
     if hint is bool:
-        action = argparse.BooleanOptionalAction
-        group.add_argument(*flags, action=action, dest=name, default=argparse.SUPPRESS, help=text)
-        return
+        settings["action"] = argparse.BooleanOptionalAction
+    elif get_args(hint) and all(isinstance(choice, str) for choice in get_args(hint)):
+        settings["metavar"] = "{" + ",".join(get_args(hint)) + "}"
+    else:
+        settings["metavar"] = option.name.upper()
     # `resolve` checks the values of flags and files alike.
-    metavar = "{" + ",".join(map(str, get_args(hint))) + "}" if _is_choice(hint) else option.name.upper()
-    group.add_argument(*flags, dest=name, metavar=metavar, default=argparse.SUPPRESS, help=text)
-
-
-def _is_choice(hint: Any) -> bool:
-    return bool(get_args(hint)) and all(isinstance(choice, str) for choice in get_args(hint))
+    text = f"{option.metadata['doc']} ({shown})"
+    flags = [f"--{name}"] if short is None else [short, f"--{name}"]
+    group.add_argument(*flags, dest=name, default=argparse.SUPPRESS, help=text, **settings)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,84 +6,60 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from hyperstyle.cli.arguments import writable_folder
-from hyperstyle.cli.flags import flag, switch
+from hyperstyle.cli.arguments import load_inverter, writable_folder
+from hyperstyle.cli.flags import given_flags
 from hyperstyle.cli.inputs import check_no_overwrite, report_left_out
 from hyperstyle.cli.progress import progress_bar
-from hyperstyle.cli.starting import EditingArguments
-from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
+from hyperstyle.cli.starting import EditArguments
+from hyperstyle.errors import ConfigError, EditError, LandmarkError
 from hyperstyle.io.file_kind import check_suffix
 
 if TYPE_CHECKING:
-    from hyperstyle.images.frames import Clip, FrameFolder
+    from hyperstyle.images.clips.read import Clip
+    from hyperstyle.images.frames import FrameFolder
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.video import Progress, Track
 
-__all__ = ["VideoArguments", "run_video"]
-
-_GROUP = "folders of frames and clips"
 _RATE = 25  # frames per second of an MP4 from a folder
 
 
-@dataclass(frozen=True, kw_only=True)
-class VideoArguments(EditingArguments):
-    """The arguments of `hyperstyle edit` that frames use, some of them alone."""
-
-    out: Path | None = flag(
-        metavar="PATH",
-        help="what to write: of one input a file (default: its name with _edited.png, in the current folder); of "
-        "several, or a folder, the folder for NAME_edited.png of each, made where it is missing (default: edited)",
-    )
-    quiet: bool = switch("no progress bar, no figures, no line per image")
-    clip: bool = switch(
-        "take the files of a folder as the frames of one clip: one face is followed through them, and they share "
-        "weight offsets (without it they are separate images)",
-        group=_GROUP,
-    )
-    offsets: Literal["clip", "frame"] = flag(
-        choices=("clip", "frame"),
-        default="clip",
-        group=_GROUP,
-        help="one set of weight offsets for the whole clip, or one for every frame (default: clip)",
-    )
-    smoothing: float = flag(
-        default=3.0,
-        metavar="FRAMES",
-        group=_GROUP,
-        help="width of the filter over the landmarks; 0 only fills gaps (default: 3)",
-    )
-    rate: float | None = flag(
-        metavar="FPS",
-        group=_GROUP,
-        help="frames per second of an MP4, evenly spaced, without audio (default: as the clip is; folders: 25)",
-    )
-
-
-def run_video(source: Path, args: VideoArguments, inverter: HyperStyleInverter) -> int:
+def run_video(source: Path, args: EditArguments) -> int:
     """Edits the frames of `source` and writes them to `args.out`: an MP4 where the name says so, else a folder.
 
     Without `--out`: NAME_edited.mp4 for a clip, the folder NAME_edited for a folder, in the current folder.
     """
     from hyperstyle.images import Listing
-    from hyperstyle.images.frames import Clip, FrameFolder, open_frames, write_clip, write_folder
+    from hyperstyle.images.clips.read import Clip
+    from hyperstyle.images.clips.write import write_clip
+    from hyperstyle.images.frames import FrameFolder, open_frames, write_folder
     from hyperstyle.video import edit_frames
 
+    if args.photo is not None:
+        raise ConfigError(f"--photo is for one inversion; {str(source)!r} holds frames of its own. Leave it out.")
+    if flags := given_flags(args, "texts", "layers", "other_model"):
+        raise ConfigError(f"{', '.join(flags)}: not for folders of frames and clips, which take --edit NAME=VALUE.")
+    args.check_face()
+    if args.paste_back and args.align == "no":
+        raise ConfigError("--paste-back with --align no, which takes frames as they are. Leave out one or the other.")
+    inverter = load_inverter(args)
+    has_faces = inverter.model.domain.aligner == "face"
+    if args.paste_back and not has_faces:
+        raise ConfigError(f"--paste-back is for faces, and the model {args.model!r} takes whole images. Leave it out.")
     frames = open_frames(source)
     out = args.out or Path(f"{source.stem}_edited" + ("" if isinstance(frames, FrameFolder) else ".mp4"))
     edits = _edits(args, inverter)
     check_no_overwrite([source], [out], "the input")
     _check_out(out, frames, args)
     writable_folder(out.parent)
-    if inverter.model.domain.aligner != "face" and (args.landmarks is not None or args.align == "yes"):
+    if not has_faces and (args.landmarks is not None or args.align == "yes"):
         raise ConfigError(
             f"--landmarks and --align yes are for faces, and the model {args.model!r} takes whole images. Leave them "
             "out."
         )
-    aligned = args.align != "no" and inverter.model.domain.aligner == "face"
+    aligned = args.align != "no" and has_faces
     with progress_bar(args.quiet, unit="frame") as show:
         track = _track(args, inverter, frames, show) if aligned else None
         edited = edit_frames(
@@ -111,8 +87,10 @@ def _is_mp4(out: Path) -> bool:
     return out.suffix.lower() == ".mp4"
 
 
-def _edits(args: VideoArguments, inverter: HyperStyleInverter) -> dict[str, float]:
+def _edits(args: EditArguments, inverter: HyperStyleInverter) -> dict[str, float]:
     """Name -> strength; an edit that is named twice has the sum. Raises EditError or ConfigError."""
+    from hyperstyle.inversion.editing import find_edit
+
     edits: dict[str, float] = {}
     for edit in args.edits:
         if edit.name not in inverter.edits and Path(edit.name).exists():
@@ -120,17 +98,18 @@ def _edits(args: VideoArguments, inverter: HyperStyleInverter) -> dict[str, floa
                 f"{edit.name!r} is a file: frames take edits of the model by name. Put it into the model first: "
                 "hyperstyle edits add FILE --model DIR --name NAME."
             )
-        if edit.name not in inverter.edits:
-            raise EditError(f"no edit named {edit.name!r} in this model. {did_you_mean(edit.name, inverter.edits)}")
+        find_edit(inverter.model, edit.name)
         if edit.is_strip:
             raise ConfigError(f"--edit {edit.name} has a range; frames take one value, as in {edit.name}=2.")
         edits[edit.name] = edits.get(edit.name, 0.0) + edit.strengths[0]
     return edits
 
 
-def _check_out(out: Path, frames: FrameFolder | Clip, args: VideoArguments) -> None:
+def _check_out(out: Path, frames: FrameFolder | Clip, args: EditArguments) -> None:
     """Raises ConfigError where the frames cannot be written there; warns where the audio is lost."""
-    from hyperstyle.images.frames import Clip, FrameFolder, check_clip, check_folder
+    from hyperstyle.images.clips.read import Clip
+    from hyperstyle.images.clips.write import check_clip
+    from hyperstyle.images.frames import FrameFolder, check_folder
 
     if _is_mp4(out):
         check_clip(out, _RATE if args.rate is None else args.rate)
@@ -142,11 +121,13 @@ def _check_out(out: Path, frames: FrameFolder | Clip, args: VideoArguments) -> N
     if args.rate is not None:
         raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
     check_folder(out)
-    if isinstance(frames, FrameFolder):
-        _check_names(frames)
+    stems = Counter(file.stem for file in frames.files) if isinstance(frames, FrameFolder) else {}
+    for name, times in stems.items():
+        if times > 1:
+            raise ConfigError(f"two frames are named {name!r}: suffixes do not count, so rename one of them.")
 
 
-def _track(args: VideoArguments, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
+def _track(args: EditArguments, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
     """The smoothed landmarks of every frame: those of the folder `--landmarks`, or detected. Prints how steady."""
     from hyperstyle.align.smoothing import quad_jitter
     from hyperstyle.io.torch_files import load_points
@@ -178,13 +159,6 @@ def _track(args: VideoArguments, inverter: HyperStyleInverter, frames: FrameFold
             line += "; too few in a row to say how much the crop shakes"
         print(line, file=sys.stderr)
     return smoothed
-
-
-def _check_names(frames: FrameFolder) -> None:
-    """Raises ConfigError where two frames would be written under one name."""
-    for name, times in Counter(file.stem for file in frames.files).items():
-        if times > 1:
-            raise ConfigError(f"two frames are named {name!r}: suffixes do not count, so rename one of them.")
 
 
 def _names(frames: FrameFolder | Clip) -> Iterator[str]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
-from hyperstyle.errors import CheckpointError, ConfigError
+from hyperstyle.errors import CheckpointError
 from hyperstyle.io.components import check_dense, load_tensors
 from hyperstyle.io.file_kind import file_kind
 from hyperstyle.io.torch_files import as_tensor, load_state, plain_names
-
-__all__ = ["Contents", "Use", "check_use", "read_contents"]
 
 Use = Literal["g_ema", "g"]
 """Which generator of a training checkpoint: the running average, or the one in training."""
@@ -47,12 +46,6 @@ class Contents:
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
-def check_use(use: object) -> None:
-    """Raises ConfigError for a `use` that is none."""
-    if use not in (None, "g_ema", "g"):
-        raise ConfigError(f"use={use!r}: expected 'g_ema', the averaged generator, or 'g', the one in training.")
-
-
 def read_contents(path: Path, use: Use | None = None) -> Contents:
     """Reads a `.pt` or safetensors file of weights by name; the numbers stay on disk until they are used.
 
@@ -61,29 +54,40 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
         use: "g" takes the generator in training where the file is a training checkpoint; else it is `g_ema`.
 
     Raises:
-        ConfigError: an unknown `use`.
         CheckpointError: the file cannot be read, or holds no weights by name, or not those that `use` asks for.
         WeightsError: two tensors have one name, or one is not dense.
     """
-    check_use(use)
     content: Mapping[str, Any]
+    weights: Any
     opts: Any
     content, opts = load_tensors(path) if file_kind(path) == "safetensors" else (load_state(path, mmap=True), {})
-    place, notes = _place(content, use, path)
-    weights, metadata = _split(content, place)
+    place = _place(content, use, path)
+    if place is not None:
+        weights = content[place]
+        metadata = {key: value for key, value in content.items() if key != place}
+    else:  # at the top level only `latent_avg` and `opts` are no weights
+        metadata = {name: content[name] for name in ("latent_avg", "opts") if name in content}
+        if isinstance(metadata.get("opts"), Tensor):
+            del metadata["opts"]
+        weights = {name: value for name, value in content.items() if name not in metadata}
     mean, opts = _mean(metadata.pop("latent_avg", None), path), metadata.pop("opts", opts)
-    tensors = _tensors(weights, content, place, path)
+    named = {key: None if isinstance(value, list | tuple) else as_tensor(value) for key, value in weights.items()}
+    tensors = {key: tensor for key, tensor in named.items() if isinstance(key, str) and tensor is not None}
+    if not tensors or len(tensors) < len(named):
+        raise CheckpointError(f"{path} {_strange(content, place)}")
+    tensors = plain_names(tensors, path)
     unread = sorted(map(str, metadata))
     if tensors.pop("n_averaged", None) is not None:  # the counter of PyTorch's AveragedModel
         unread.append("n_averaged")
     while wrapper := next((w for w in _WRAPPERS if tensors and all(name.startswith(w) for name in tensors)), None):
         tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    in_training = place == "g"
     if (prefix := _generator_prefix(tensors, use, path)) is not None:
-        unread += _counted(name for name in tensors if not name.startswith(prefix))
+        others = Counter(name.partition(".")[0] for name in tensors if not name.startswith(prefix))
+        unread += [f"{first} ({count} tensors)" for first, count in sorted(others.items())]
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        if prefix.split(".")[-2] == "g":
-            notes = (_in_training(path),)
-    elif use == "g" and not notes:
+        in_training = in_training or prefix.split(".")[-2] == "g"
+    elif use == "g" and not in_training:
         raise CheckpointError(
             f"{path} has no generator under 'g', which was asked for: leave use (--use) out, or give a training "
             "checkpoint."
@@ -92,31 +96,20 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
         mean = _mean(tensors.pop("latent_avg"), path)
     for name, tensor in tensors.items():
         check_dense(tensor, name, path)
+    note = f"the generator of {path.name} is 'g', the one in training, not the averaged 'g_ema': its images are worse"
+    notes = (note,) if in_training else ()
     return Contents(tensors, mean, opts if isinstance(opts, dict) else {}, tuple(unread), notes)
 
 
-def _split(content: Mapping[str, Any], place: str | None) -> tuple[object, dict[str, Any]]:
-    """The weights, and the other entries of a file. At the top level only `latent_avg` and `opts` are no weights."""
-    if place is not None:
-        return content[place], {key: value for key, value in content.items() if key != place}
-    metadata = {name: content[name] for name in ("latent_avg", "opts") if name in content}
-    if isinstance(metadata.get("opts"), Tensor):
-        del metadata["opts"]
-    return {name: value for name, value in content.items() if name not in metadata}, metadata
-
-
-def _in_training(path: Path) -> str:
-    return f"the generator of {path.name} is 'g', the one in training, not the averaged 'g_ema': its images are worse"
-
-
-def _place(content: Mapping[str, Any], use: Use | None, path: Path) -> tuple[str | None, tuple[str, ...]]:
-    """The entry that holds the weights (None: they are at the top level), and notes about it."""
-    if use == "g":
-        return ("g", (_in_training(path),)) if isinstance(content.get("g"), dict) else (_first(content), ())
-    place = _first(content)
-    if place is None and isinstance(content.get("g"), dict):
-        raise _only_g(path)
-    return place, ()
+def _place(content: Mapping[str, Any], use: Use | None, path: Path) -> str | None:
+    """The entry that holds the weights; None where they are at the top level."""
+    first = next((name for name in _PLACES if isinstance(content.get(name), dict)), None)
+    if isinstance(content.get("g"), dict):
+        if use == "g":
+            return "g"
+        if first is None:
+            raise _only_g(path)
+    return first
 
 
 def _only_g(path: Path) -> CheckpointError:
@@ -124,23 +117,6 @@ def _only_g(path: Path) -> CheckpointError:
         f"{path} has only 'g', the generator in training, and no 'g_ema', the averaged one, whose images are better: "
         "give a file with 'g_ema', or take this one by hyperstyle convert --use g (in Python use='g')."
     )
-
-
-def _first(content: Mapping[str, Any]) -> str | None:
-    return next((name for name in _PLACES if isinstance(content.get(name), dict)), None)
-
-
-def _tensors(weights: object, content: Mapping[str, Any], place: str | None, path: Path) -> dict[str, Tensor]:
-    """The weights by their plain names."""
-    tensors: dict[str, Tensor] = {}
-    if not isinstance(weights, dict) or not weights:
-        raise CheckpointError(f"{path} {_strange(content, place)}")
-    for key, value in weights.items():
-        tensor = None if isinstance(value, list | tuple) else as_tensor(value)
-        if not isinstance(key, str) or tensor is None:
-            raise CheckpointError(f"{path} {_strange(content, place)}")
-        tensors[key] = tensor
-    return plain_names(tensors, path)
 
 
 def _mean(value: object, path: Path) -> Tensor | None:
@@ -182,15 +158,6 @@ def _generator_prefix(tensors: Mapping[str, Tensor], use: Use | None, path: Path
         names = ", ".join(repr(prefix.removesuffix(".")) for prefix in choice)
         raise CheckpointError(f"{path} holds several generators ({names}): save the one that is meant alone.")
     return choice[0] if choice else None
-
-
-def _counted(names: Iterable[str]) -> list[str]:
-    """First parts of names, with how many tensors each has."""
-    counts: dict[str, int] = {}
-    for name in names:
-        first = name.partition(".")[0]
-        counts[first] = counts.get(first, 0) + 1
-    return [f"{first} ({count} tensors)" for first, count in sorted(counts.items())]
 
 
 def _strange(content: Mapping[str, Any], place: str | None) -> str:

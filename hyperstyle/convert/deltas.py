@@ -17,8 +17,6 @@ from hyperstyle.io.npy_objects import load_arrays, load_named_arrays
 from hyperstyle.model.parts import HasModel, Model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
-__all__ = ["load_official", "official_names"]
-
 
 def official_names(path: str | Path) -> tuple[str, ...]:
     """File names of the images in a folder of the official layout, or in a `latents.npy`. Raises CheckpointError."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import count, groupby, takewhile
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -12,17 +14,6 @@ from torch import Tensor, nn
 from hyperstyle.errors import WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
-
-__all__ = [
-    "Converted",
-    "axis_size",
-    "backbone_of",
-    "check_rgb",
-    "check_unconditional",
-    "fill",
-    "trunk_config",
-    "without_weights",
-]
 
 M = TypeVar("M", bound=nn.Module)
 N_co = TypeVar("N_co", bound=nn.Module, covariant=True)
@@ -87,46 +78,59 @@ def axis_size(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
     return tensors[name].shape[axis] if name in tensors and tensors[name].ndim > axis else 1
 
 
-def backbone_of(tensors: Mapping[str, Tensor]) -> Backbone:
-    """The kind of trunk of an encoder: "resnet" if its tensors include `conv1.weight`, else "irse"."""
-    return "resnet" if "conv1.weight" in tensors else "irse"
+def numbers(names: Iterable[str], pattern: str) -> set[int]:
+    """The numbers that the group of a pattern finds at the beginnings of names."""
+    return {int(match[1]) for name in names if (match := re.match(pattern, name))}
 
 
-def trunk_config(tensors: Mapping[str, Tensor], backbone: Backbone) -> TrunkConfig:
-    """The configuration of a trunk: widths, blocks and stem kernel by the shapes of its tensors.
+def renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str | None]) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors under our names, and the names of those that have no place.
+
+    Args:
+        tensors: by the names of the file.
+        names: pattern of such a name -> our name, with the groups of the pattern; None is for what is left out. The
+            first pattern that fits counts. A name that fits none stays, and `fill` refuses it.
+    """
+    ours: dict[str, Tensor] = {}
+    left_out = []
+    for name, tensor in tensors.items():
+        our_name: str | None = name
+        for pattern, template in names.items():
+            if match := re.fullmatch(pattern, name):
+                our_name = None if template is None else match.expand(template)
+                break
+        if our_name is None:
+            left_out.append(name)
+        else:
+            ours[our_name] = tensor
+    return ours, left_out
+
+
+def trunk_of(tensors: Mapping[str, Tensor], backbone: Backbone | None = None) -> tuple[Backbone, TrunkConfig]:
+    """The kind of a trunk, unless it is known, and its configuration: widths, blocks and stem kernel by the shapes.
 
     The rest, such as strides, which no shape shows, is that of the published trunk of this kind; so is everything if
     the tensors include no block.
     """
+    if backbone is None:
+        backbone = "resnet" if "conv1.weight" in tensors else "irse"
     published, stem, last = _TRUNKS[backbone]
-    widths: list[int] = []
-    blocks: list[int] = []
-    count = 0
-    while (name := f"body.{count}.{last}") in tensors:
-        width = axis_size(tensors, name, 0)
-        if widths and widths[-1] == width:
-            blocks[-1] += 1
-        else:
-            widths.append(width)
-            blocks.append(1)
-        count += 1
-    if not count:
-        return published()
-    return replace(published(), widths=tuple(widths), blocks=tuple(blocks), stem_kernel=axis_size(tensors, stem, 3))
+    names = takewhile(tensors.__contains__, (f"body.{number}.{last}" for number in count()))
+    stages = [(width, len(list(blocks))) for width, blocks in groupby(axis_size(tensors, name, 0) for name in names)]
+    if not stages:
+        return backbone, published()
+    widths, blocks = zip(*stages, strict=True)
+    return backbone, replace(published(), widths=widths, blocks=blocks, stem_kernel=axis_size(tensors, stem, 3))
 
 
-def check_rgb(channels: int, where: str) -> None:
-    """Raises WeightsError where a generator makes images of another number of channels than 3."""
+def check_images(where: str, *, channels: int = 3, classes: int | None = None) -> None:
+    """Raises WeightsError where a generator makes images of another number of channels than 3, or of classes."""
     if channels != 3:
         kinds = {1: "a generator of gray images", 4: "a generator of RGBA images", 12: "a SWAGAN generator"}
         kind = kinds.get(channels, "a generator of other images than RGB")
         raise WeightsError(
             f"{where} is {kind}, with {channels} channel(s): expected 3, as only generators of RGB images convert."
         )
-
-
-def check_unconditional(classes: int | None, where: str) -> None:
-    """Raises WeightsError for a generator with classes."""
     if classes is not None:
         raise WeightsError(
             f"{where} is a class-conditional generator with {classes} class labels: only unconditional "

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.file_kind import check_suffix
-from hyperstyle.io.files import finish_replacing, sweep
+from hyperstyle.io.files import finish_replacing
+from hyperstyle.io.temporary import sweep
 from hyperstyle.model.parts import ALIGNER, COMPONENTS
-
-__all__ = ["check_free", "check_outside"]
 
 _FILE = "hyperstyle.json"
 _OF_A_MODEL = re.compile(  # folders end with a slash

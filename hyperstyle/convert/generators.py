@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.convert.contents import Use
-from hyperstyle.convert.filling import Converted, axis_size, check_rgb, check_unconditional, fill, without_weights
+from hyperstyle.convert.filling import Converted, axis_size, check_images, fill, numbers, without_weights
 from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
 from hyperstyle.convert.sniff import SniffedFile, a_kind, sniff
@@ -21,8 +21,6 @@ from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
 from hyperstyle.networks.stylegan2.ops import fir_kernel
 from hyperstyle.runtime.gradients import outside_inference_mode
-
-__all__ = ["find_generator", "generator_from_state", "mean_row", "noise_maps", "read_generator"]
 
 _SAMPLES = 100_000  # as many as the official code averages where a file has no mean code
 _NOISE_SEED = 0
@@ -90,8 +88,12 @@ def generator_from_state(
     """
     _check_kind(state, where)
     config = _config(state, where, prefix)
+    published = fir_kernel()
     for name, tensor in state.items():
-        if name.endswith(".kernel") and not _is_our_filter(tensor):
+        if not name.endswith(".kernel"):
+            continue
+        kernel = tensor.detach().cpu().float()
+        if kernel.shape != published.shape or not torch.allclose(kernel, published, rtol=0.0, atol=1e-5):
             raise WeightsError(
                 f"{where}: {prefix + name!r} is another low-pass filter than [1, 3, 3, 1]: such generators are not "
                 "converted."
@@ -138,11 +140,11 @@ def noise_maps(config: GeneratorConfig) -> dict[str, Tensor]:
 def _check_kind(state: Mapping[str, Tensor], where: str) -> None:
     """Raises WeightsError for a generator with classes, or of images that are not RGB."""
     if "to_rgb1.conv.weight" in state:
-        check_rgb(axis_size(state, "to_rgb1.conv.weight", 1), where)
+        check_images(where, channels=axis_size(state, "to_rgb1.conv.weight", 1))
     for name, tensor in state.items():
         if _CLASSES.fullmatch(name) and tensor.ndim == 2:  # a linear layer is [out, classes], a table [classes, out]
             linear = name.removesuffix("weight") + "bias" in state
-            check_unconditional(tensor.shape[1 if linear else 0], where)
+            check_images(where, classes=tensor.shape[1 if linear else 0])
     into, width = axis_size(state, "style.1.weight", 1), axis_size(state, "style.1.weight", 0)
     if into != width and "style.1.weight" in state:
         raise WeightsError(
@@ -163,25 +165,18 @@ def mean_row(latent_avg: Tensor, config: GeneratorConfig, where: str) -> Tensor:
     return rows[0].clone() if torch.equal(rows, rows[:1].expand_as(rows)) else rows.mean(0)
 
 
-def _is_our_filter(tensor: Tensor) -> bool:
-    ours = fir_kernel()
-    return tensor.shape == ours.shape and torch.allclose(tensor.detach().cpu().float(), ours, rtol=0.0, atol=1e-5)
-
-
 def _config(state: Mapping[str, Tensor], where: str, prefix: str) -> GeneratorConfig:
     """The numbers of the generator, by its convolutions: two for every doubling of the size."""
-    numbers = {int(match[1]) for name in state if (match := re.match(r"convs\.(\d{1,3})\.", name))}
-    doublings = (max(numbers, default=0) + 1) // 2
+    doublings = (max(numbers(state, r"convs\.(\d{1,3})\."), default=0) + 1) // 2
     names = ["conv1.conv.weight", *(f"convs.{2 * block + 1}.conv.weight" for block in range(doublings))]
     if missing := [name for name in names if name not in state]:
         raise WeightsError(
             f"{where}: {len(missing)} convolution(s) of the generator missing ({prefix + missing[0]!r}): expected two "
             "for every doubling of the size."
         )
-    depth = sum(bool(re.fullmatch(r"style\.\d+\.weight", name)) for name in state)
     return GeneratorConfig(
         size=4 << doublings,
         channels=tuple(axis_size(state, name, 1) for name in names),
         latent_width=axis_size(state, "conv1.conv.modulation.weight", 1),
-        mapping_layers=max(depth, 1),
+        mapping_layers=max(len(numbers(state, r"style\.(\d+)\.weight$")), 1),
     )

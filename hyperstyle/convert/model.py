@@ -16,7 +16,7 @@ from hyperstyle.convert.contents import Use
 from hyperstyle.convert.folder import check_free, check_outside
 from hyperstyle.convert.generators import find_generator
 from hyperstyle.convert.parts import Files, PathLike, convert_parts, read_files, unread_entries
-from hyperstyle.convert.sniff import KINDS, Kind, SniffedFile
+from hyperstyle.convert.sniff import KINDS, SniffedFile
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, ConversionWarning, did_you_mean, warn
 from hyperstyle.io.components import read_json
@@ -25,8 +25,6 @@ from hyperstyle.methods.registry import available, by_networks, missing_methods
 from hyperstyle.model.folder import check_parts, write_model
 from hyperstyle.model.parts import Model
 
-__all__ = ["Conversion", "convert"]
-
 
 @dataclass(frozen=True)
 class Conversion:
@@ -34,7 +32,7 @@ class Conversion:
 
     Attributes:
         folder: the model folder.
-        kind: what the first file was.
+        kind: what the first file was, one of `sniff.KINDS`.
         domain: of the model.
         consumed: tensors taken, by component.
         aliases: number of tensors that repeat others (the shared hypernetwork, which official files list per block).
@@ -50,7 +48,7 @@ class Conversion:
     """
 
     folder: Path
-    kind: Kind
+    kind: str
     domain: Domain
     consumed: Mapping[str, int]
     aliases: int
@@ -118,7 +116,9 @@ def convert(
     model_domain = _domain(domain, files, original.network.config.size)
     parts = convert_parts(files, original, model_domain)
     networks: dict[str, Any] = {name: part.network for name, (_, part) in parts.items()}
-    model = Model(networks.pop("generator"), model_domain, networks, steps=_steps(steps, files.main))
+    if steps is None:
+        steps = (official.steps_of(files.main) if files.main.kind == "hyperstyle" else None) or 5
+    model = Model(networks.pop("generator"), model_domain, networks, steps=steps)
     check_parts(model)
 
     without_start = _without_start(model)
@@ -129,7 +129,7 @@ def convert(
     say(f"reading {', '.join(names.values())} once more, for the sha256")
     hashes = {names[file]: sha256(file.path) for file in files.all}
     info = {
-        "source": ", ".join(f"{names[file]} ({KINDS[file.kind]})" for file in files.all),
+        "source": ", ".join(f"{names[file]} ({KINDS[file.kind].words})" for file in files.all),
         "source_sha256": hashes,
         "origin": origin or "",
         "licence": licence or "",
@@ -189,13 +189,6 @@ def _domain(domain: str | Domain | None, files: Files, size: int) -> Domain:
             raise ConfigError(f"no domain {name!r}. {did_you_mean(name, DOMAINS)}")
         domain = DOMAINS[name].at_size(size)
     return replace(domain, sampling="point") if files.main.kind == "hyperinverter" else domain
-
-
-def _steps(steps: int | None, main: SniffedFile) -> int:
-    """Refinement steps by default: those given, else those a HyperStyle file was trained with, else 5."""
-    if steps is not None:
-        return steps
-    return (official.steps_of(main) if main.kind == "hyperstyle" else None) or 5
 
 
 def _without_start(model: Model) -> str | None:

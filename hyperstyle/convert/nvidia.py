@@ -7,23 +7,21 @@ the filter. The clamp of features at +-256 and the half precision that some file
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import axis_size, check_rgb, check_unconditional, without_weights
+from hyperstyle.convert.filling import axis_size, check_images, numbers, without_weights
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.io.pickle_reader import PickledObject, load_pickle
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.networks.stylegan2.ops import fir_kernel
 from hyperstyle.runtime.gradients import outside_inference_mode
-
-__all__ = ["generator_from_nvidia", "load_nvidia", "nvidia_state"]
 
 
 class _Row(NamedTuple):
@@ -94,34 +92,23 @@ def generator_from_nvidia(
     return generator.eval().requires_grad_(False)
 
 
-def nvidia_state(generator: Generator) -> dict[str, Tensor]:
-    """The tensors of a generator under NVIDIA's names and in their shapes, copied; `generator_from_nvidia` reversed."""
-    ours = generator.state_dict()
-    state = {name: fir_kernel(gain=1.0).to(generator.latent_avg) for name in sorted(_unused_filters(generator.config))}
-    for row in _rows(generator):
-        tensor = ours[row.ours]
-        state[row.nvidia] = tensor.detach().reshape(tensor.shape[row.axes]) / row.gain
-    return state
-
-
 def _config(state: Mapping[str, Tensor], mapping_rate: float, where: str) -> GeneratorConfig:
     """The numbers of the generator. A tensor that is not there counts as 1; `check_tensors` misses it."""
     if any(name.startswith("synthesis.input.") for name in state):
         raise WeightsError(f"{where} is a StyleGAN3 generator: only StyleGAN2 is converted.")
     if any(name.startswith("mapping.embed.") for name in state):
-        check_unconditional(axis_size(state, "mapping.embed.weight", 1), where)
-    sizes = {int(match[1]) for name in state if (match := re.match(r"synthesis\.b(\d{1,5})\.", name))}
+        check_images(where, classes=axis_size(state, "mapping.embed.weight", 1))
+    sizes = numbers(state, r"synthesis\.b(\d{1,5})\.")
     if not sizes:
         raise WeightsError(f"{where} is no StyleGAN2 generator: no tensor is called 'synthesis.b4...'.")
     if "synthesis.b4.torgb.weight" in state:
-        check_rgb(axis_size(state, "synthesis.b4.torgb.weight", 0), where)
-    depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state)
+        check_images(where, channels=axis_size(state, "synthesis.b4.torgb.weight", 0))
     resolutions = [2**n for n in range(2, max(sizes).bit_length())]
     return GeneratorConfig(
         size=max(sizes),
         channels=tuple(axis_size(state, f"synthesis.b{r}.conv1.weight", 0) for r in resolutions),
         latent_width=axis_size(state, "mapping.w_avg", 0),
-        mapping_layers=max(depth, 1),
+        mapping_layers=max(len(numbers(state, r"mapping\.fc(\d+)\.weight$")), 1),
         mapping_rate=mapping_rate,
     )
 
@@ -132,31 +119,28 @@ def _rows(generator: Generator) -> list[_Row]:
     rows = [_Row("mapping.w_avg", "latent_avg"), _Row("synthesis.b4.const", "input.input", lead)]
     for i in range(generator.config.mapping_layers):
         rows += [_Row(f"mapping.fc{i}.{kind}", f"style.{i + 1}.{kind}") for kind in ("weight", "bias")]
-    noise = 0
+    module_names = {module: name for name, module in generator.named_modules()}
+    noise = count()
     for spec in generator.layers:
-        block, place = divmod(spec.index - 2, 3)
-        nvidia = f"synthesis.{spec.name}"
-        if spec.torgb:
-            ours = "to_rgb1" if spec.resolution == 4 else f"to_rgbs.{block}"
-            rows.append(_Row(f"{nvidia}.bias", f"{ours}.bias", slice(1, 2)))
-            if spec.resolution > 4:
-                filter_ = f"synthesis.b{spec.resolution}.resample_filter"
-                rows.append(_Row(filter_, f"{ours}.upsample.kernel", copied, 4.0))
-        else:
-            ours = "conv1" if spec.resolution == 4 else f"convs.{2 * block + place}"
-            rows += [
-                _Row(f"{nvidia}.bias", f"{ours}.activate.bias"),
-                _Row(f"{nvidia}.noise_strength", f"{ours}.noise.weight", lead),
-                _Row(f"{nvidia}.noise_const", f"noises.noise_{noise}", leads),
-            ]
-            noise += 1
-            if spec.up:
-                rows.append(_Row(f"{nvidia}.resample_filter", f"{ours}.conv.blur.kernel", copied, 4.0))
+        ours, nvidia = module_names[generator.block(spec)], f"synthesis.{spec.name}"
         rows += [
             _Row(f"{nvidia}.weight", f"{ours}.conv.weight", lead),
             _Row(f"{nvidia}.affine.weight", f"{ours}.conv.modulation.weight"),
             _Row(f"{nvidia}.affine.bias", f"{ours}.conv.modulation.bias"),
         ]
+        if not spec.torgb:
+            rows += [
+                _Row(f"{nvidia}.bias", f"{ours}.activate.bias"),
+                _Row(f"{nvidia}.noise_strength", f"{ours}.noise.weight", lead),
+                _Row(f"{nvidia}.noise_const", f"noises.noise_{next(noise)}", leads),
+            ]
+            if spec.up:
+                rows.append(_Row(f"{nvidia}.resample_filter", f"{ours}.conv.blur.kernel", copied, 4.0))
+        else:
+            rows.append(_Row(f"{nvidia}.bias", f"{ours}.bias", slice(1, 2)))
+            if spec.resolution > 4:
+                filter_ = f"synthesis.b{spec.resolution}.resample_filter"
+                rows.append(_Row(filter_, f"{ours}.upsample.kernel", copied, 4.0))
     return rows
 
 

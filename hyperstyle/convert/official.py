@@ -1,4 +1,4 @@
-"""HyperStyle checkpoints in the official layout -> the hypernetwork; domain and steps from their options."""
+"""HyperStyle, encoder and HyperInverter files in the official layouts -> networks; domain and steps by the options."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import Converted, axis_size, fill, trunk_config, without_weights
-from hyperstyle.convert.sniff import SniffedFile
+from hyperstyle.convert.filling import Converted, axis_size, fill, numbers, trunk_of, without_weights
+from hyperstyle.convert.generators import mean_row
+from hyperstyle.convert.sniff import SniffedFile, by_encoder_type
 from hyperstyle.errors import CheckpointError, WeightsError
+from hyperstyle.io.components import check_finite
+from hyperstyle.networks.encoders.pyramid import (
+    PyramidEncoder,
+    PyramidEncoderConfig,
+    RestyleEncoder,
+    RestyleEncoderConfig,
+)
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
-
-__all__ = ["domain_name", "hypernetwork", "steps_of"]
 
 # What the official names of data sets contain, and the domain that each is.
 _DATA_SETS = {"ffhq": "faces", "celeba": "faces", "cars": "cars", "wild": "wild", "afhq": "wild", "church": "churches"}
@@ -23,6 +31,18 @@ _DATA_SETS = {"ffhq": "faces", "celeba": "faces", "cars": "cars", "wild": "wild"
 _HEADS: Mapping[str, Literal["shared", "separable"]] = {
     "SharedWeightsHyperNetResNet": "shared",
     "SharedWeightsHyperNetResNetSeparable": "separable",
+}
+# ReStyle's encoder_type -> whether it is of ReStyle-e4e, which adds its rows to the first one.
+_RESTYLE_TYPES = {
+    "ProgressiveBackboneEncoder": True,
+    "ResNetProgressiveBackboneEncoder": True,
+    "BackboneEncoder": False,
+    "ResNetBackboneEncoder": False,
+}
+# Other networks in these files, which are not read, and why.
+_LEFT = {
+    "w_encoder.": "its W encoder ({} tensors; the encoder's own file is read, as by the official code)",
+    "discriminator.": "its discriminator ({} tensors)",
 }
 
 
@@ -57,17 +77,8 @@ def hypernetwork(file: SniffedFile, generator: GeneratorConfig, input_size: tupl
     where = str(file.path)
     state = file.part("hypernet.")
     aliases = _without_aliases(state, where)
-    shared = "shared_weight_hypernet.w1"
-    last = [name for name in state if re.fullmatch(r"refinement_blocks\.\d+\.convs\.0\.weight", name)]
-    code_width = axis_size(state, shared, 0) if shared in state else axis_size(state, _last_conv(state, last), 0)
-    config = HypernetworkConfig(
-        generator,
-        _layers(file, state, generator),
-        input_size,
-        trunk_config(state, "resnet"),
-        _heads(file, state),
-        code_width,
-    )
+    trunk, layers, heads = trunk_of(state, "resnet")[1], _tuned_layers(file, state, generator), _heads(file, state)
+    config = HypernetworkConfig(generator, layers, input_size, trunk, heads, _code_width(state))
     network = without_weights(Hypernetwork, config)
     unread: tuple[str, ...] = ()
     if network.shared_weight_hypernet is None:  # the official code makes it even where no layer uses it
@@ -109,7 +120,7 @@ def _heads(file: SniffedFile, state: Mapping[str, Tensor]) -> Literal["shared", 
     return _HEADS[kind]
 
 
-def _layers(file: SniffedFile, state: Mapping[str, Tensor], generator: GeneratorConfig) -> tuple[str, ...]:
+def _tuned_layers(file: SniffedFile, state: Mapping[str, Tensor], generator: GeneratorConfig) -> tuple[str, ...]:
     """Names of the tuned layers: "" means all, and indexes beyond the last layer mean nothing, as officially."""
     table = layer_table(generator)
     written: Any = file.opts.get("layers_to_tune")
@@ -118,15 +129,105 @@ def _layers(file: SniffedFile, state: Mapping[str, Tensor], generator: Generator
             raise CheckpointError(f"{file.path}: layers_to_tune is {written!r}: expected numbers with commas.")
         written = [int(number) for number in written.split(",")] if written.strip() else [s.index for s in table]
     if not isinstance(written, list | tuple):
-        matches = (re.match(r"refinement_blocks\.(\d{1,3})\.", name) for name in state)
-        written = {int(match[1]) for match in matches if match}
+        written = numbers(state, r"refinement_blocks\.(\d{1,3})\.")
     names = tuple(spec.name for spec in table if spec.index in written)
     if not names:
         raise CheckpointError(f"{file.path}: layers_to_tune names no layer of a generator of {generator.size} px.")
     return names
 
 
-def _last_conv(state: Mapping[str, Tensor], first: list[str]) -> str:
-    """Name of the last convolution of the refinement block whose first convolution is `first[0]`."""
-    start = first[0].removesuffix("0.weight") if first else ""
-    return max((name for name in state if name.startswith(start) and name.endswith(".weight")), default="")
+def _code_width(state: Mapping[str, Tensor]) -> int:
+    """The length of a code: the input of the shared network, else the output of the first block's last convolution."""
+    name = "shared_weight_hypernet.w1"
+    if name not in state:
+        first = r"refinement_blocks\.\d+\.convs\.0\.weight"
+        start = next((name.removesuffix("0.weight") for name in state if re.fullmatch(first, name)), "")
+        name = max((name for name in state if name.startswith(start) and name.endswith(".weight")), default="")
+    return axis_size(state, name, 0)
+
+
+def convert_encoder(
+    file: SniffedFile, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
+) -> Converted[WEncoder | PyramidEncoder | RestyleEncoder]:
+    """The encoder of a W encoder (pSp and e4e trained into W), pSp, e4e or ReStyle file.
+
+    Args:
+        file: the file; its kind is "w-encoder", "psp", "e4e" or "restyle".
+        generator: numbers of the generator that it serves.
+        input_size: (height, width) of the crop in pixels; the domain's.
+        latent_avg: [D], [1,D] or [L,D], added to what it predicts; the official code takes HyperStyle's for a W
+            encoder, not the encoder's own.
+
+    Raises:
+        CheckpointError: the options of a ReStyle file do not say whether it is ReStyle-e4e or ReStyle-pSp, whose
+            tensors are alike.
+        WeightsError: see `fill`; also where it has another number of style rows than the generator.
+    """
+    state = file.part("encoder.")
+    backbone, trunk = trunk_of(state)
+    width = axis_size(state, "linear.weight" if file.kind == "w-encoder" else "styles.0.linear.weight", 0)
+    rows, where = generator.rows, str(file.path)
+    network: WEncoder | PyramidEncoder | RestyleEncoder
+    if file.kind == "w-encoder":
+        network = without_weights(WEncoder, WEncoderConfig(rows, width, input_size, trunk, backbone=backbone))
+    elif file.kind == "restyle":
+        progressive = by_encoder_type(file.opts, _RESTYLE_TYPES, f"{file.path} is a ReStyle encoder")
+        config = RestyleEncoderConfig(rows, width, input_size, backbone, trunk, progressive=progressive)
+        network = without_weights(RestyleEncoder, config)
+    else:
+        pyramid = PyramidEncoderConfig(rows, width, input_size, backbone, trunk, progressive=file.kind == "e4e")
+        network = without_weights(PyramidEncoder, pyramid)
+    check_finite(latent_avg, "latent_avg", where)
+    mean_row(latent_avg, generator, where)  # refuses other shapes
+    mean = latent_avg.detach().to("cpu", torch.float32).expand(rows, generator.latent_width)
+    mean = mean.contiguous().clone()  # [L,D], with memory of its own
+    return Converted(fill(network, {**state, "latent_avg": mean}, where=where, prefix="encoder."), len(state))
+
+
+def hyperinverter(file: SniffedFile, generator: GeneratorConfig) -> Converted[HyperInverter]:
+    """The HyperInverter of a file, for a generator with these numbers, which stands in a file of its own.
+
+    Layers, widths and the size at which it looks at images follow from the tensors.
+
+    Raises:
+        WeightsError: see `fill`; or it was made for another generator, or predicts more than weights of convolutions.
+    """
+    where = str(file.path)
+    appearance = file.part("w_bar_encoder.")
+    state = file.part("hypernet.") | {f"w_bar_encoder.{name}": tensor for name, tensor in appearance.items()}
+    layers = _predicted_layers(state, generator, where)
+    first = f"weight_regressors.{layers[0].replace('.', '_')}_weight."
+    convs = len(numbers(state, rf"{re.escape(first)}feature_extractor\.(\d+)\.weight$"))
+    # The appearance features are side / 32 wide: every convolution that reads them, but the first, halves that, to 1.
+    side = 32 << max(1, convs - 1)
+    config = HyperInverterConfig(
+        generator,
+        layers,
+        (side, side),
+        *trunk_of(appearance),
+        hidden=axis_size(state, f"{first}w1", 0),
+        channels=axis_size(state, f"{first}feature_extractor.0.weight", 0),
+    )
+    counts = {text: len(file.part(prefix)) for prefix, text in _LEFT.items()}
+    unread = tuple(text.format(count) for text, count in counts.items() if count)
+    return Converted(fill(without_weights(HyperInverter, config), state, where=where), len(state), unread=unread)
+
+
+def _predicted_layers(state: Mapping[str, Tensor], generator: GeneratorConfig, where: str) -> tuple[str, ...]:
+    """Names of the layers that have a regressor. Raises WeightsError for one that is for nothing this generator has."""
+    names = dict.fromkeys(match[1] for name in state if (match := re.match(r"weight_regressors\.(\w+)\.", name)))
+    layer_names = {spec.name.replace(".", "_") + "_weight": spec.name for spec in layer_table(generator)}
+    for name in names:
+        if not re.fullmatch(r"b\d+_(conv[01]|torgb)_weight", name):
+            raise WeightsError(
+                f"{where} predicts {name!r}: only HyperInverters that change the weights of convolutions are converted "
+                "(target_shape_name 'conv_without_bias')."
+            )
+        if name not in layer_names:
+            raise WeightsError(
+                f"{where} predicts {name!r}, which a generator of {generator.size} px does not have. Give the "
+                "generator that it was trained with."
+            )
+    if not names:
+        raise WeightsError(f"{where} has no 'hypernet.weight_regressors', so it predicts nothing.")
+    return tuple(layer_names[name] for name in names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,30 +12,16 @@ from torch import Tensor
 
 from hyperstyle.convert import official
 from hyperstyle.convert.contents import Use
-from hyperstyle.convert.encoders import convert_encoder
-from hyperstyle.convert.filling import Converted, axis_size
+from hyperstyle.convert.filling import Converted, axis_size, numbers
 from hyperstyle.convert.generators import find_generator
-from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
 from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
-from hyperstyle.convert.sniff import KINDS, Kind, SniffedFile, a_kind, sniff
+from hyperstyle.convert.sniff import KINDS, SniffedFile, a_kind, sniff
 from hyperstyle.domain import Domain
-from hyperstyle.errors import ConfigError, WeightsError
+from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
-__all__ = ["Files", "Parts", "PathLike", "convert_parts", "read_files", "unread_entries"]
-
 PathLike = str | os.PathLike[str]
-
-# Kind of file -> name of the component that its network becomes.
-_ENCODERS: Mapping[Kind, str] = {
-    "w-encoder": "encoder",
-    "psp": "psp",
-    "e4e": "e4e",
-    "restyle": "restyle",
-    "idinvert-encoder": "idinvert",
-    "vgg16": "vgg16",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,23 +67,29 @@ def read_files(
         say: called with a line about each file.
 
     Raises:
-        HyperStyleError: as `sniff` and `check_complete` do.
+        CheckpointError: a HyperInverter file without its encoder and its generator. HyperStyleError: as `sniff` does.
     """
 
     def read(path: PathLike, use: Use | None = None) -> SniffedFile:
         file = sniff(os.fspath(path), use)
         count = f", {len(file.tensors)} tensors" if file.tensors else ""
-        say(f"{file.path.name}: {KINDS[file.kind]}{count}")
+        say(f"{file.path.name}: {KINDS[file.kind].words}{count}")
         return file
 
     main = read(source, use if generator is None else None)
     encoder_files = tuple(map(read, encoders))
     if main.kind == "hyperinverter":
-        check_complete(main, encoder=bool(encoders), generator=generator is not None)
-    generator_file = None if generator is None else read(generator, use)
-    if main.kind == "hyperinverter" and generator_file is not None:
-        return Files(main, encoder_files, generator_file, None)
-    return Files(main, encoder_files, main, generator_file)
+        given = {"W encoder": bool(encoders), "generator": generator is not None}
+        if missing := [name for name, is_given in given.items() if not is_given]:
+            raise CheckpointError(
+                f"{main.path} is a HyperInverter checkpoint, which needs its W encoder and its generator too. "
+                f"Not given: {', '.join(missing)}. Run: hyperstyle convert {main.path.name} --encoder W_ENCODER.pt "
+                "--generator STYLEGAN2.pkl --out FOLDER"
+            )
+    other = None if generator is None else read(generator, use)
+    if main.kind == "hyperinverter" and other is not None:
+        return Files(main, encoder_files, other, None)
+    return Files(main, encoder_files, main, other)
 
 
 Parts = Mapping[str, tuple[SniffedFile, Converted[Any]]]
@@ -123,16 +114,16 @@ def convert_parts(files: Files, original: Converted[StyleGenerator], domain: Dom
     if main.kind == "hyperstyle":
         parts["hypernetwork"] = main, official.hypernetwork(main, config, domain.input_size)
     if main.kind == "hyperinverter":
-        parts["hyperinverter"] = main, hyperinverter(main, config)
-    for file in (main, *files.encoders) if main.kind in _ENCODERS else files.encoders:
-        name = _ENCODERS.get(file.kind)
+        parts["hyperinverter"] = main, official.hyperinverter(main, config)
+    for file in (main, *files.encoders) if KINDS[main.kind].encoder is not None else files.encoders:
+        name = KINDS[file.kind].encoder
         if name is None:
             raise ConfigError(
                 f"{file.path} is {a_kind(file.kind)}: expected a W encoder, or a pSp, e4e or ReStyle encoder; for "
                 "IDInvert its encoder and VGG16."
             )
         if name in parts:
-            raise ConfigError(f"{file.path} is a second {KINDS[file.kind]}: a model has one.")
+            raise ConfigError(f"{file.path} is a second {KINDS[file.kind].words}: a model has one.")
         if file is not main:
             _check_serves(file, files.generator, config)
         parts[name] = file, _convert_encoder(file, main, original.network, domain)
@@ -149,7 +140,7 @@ def _convert_encoder(file: SniffedFile, main: SniffedFile, generator: StyleGener
         return vgg16_features(file.tensors, where=where)
     if file.kind == "idinvert-encoder":
         return idinvert_encoder(file.tensors, config.rows, config.latent_width, domain.input_size, where=where)
-    return convert_encoder(file, config, domain.input_size, _mean_code(file, main, generator))
+    return official.convert_encoder(file, config, domain.input_size, _mean_code(file, main, generator))
 
 
 def _mean_code(file: SniffedFile, main: SniffedFile, generator: StyleGenerator) -> Tensor:
@@ -200,14 +191,8 @@ def unread_entries(
 
 
 def _check_serves(encoder: SniffedFile, generator: SniffedFile, config: GeneratorConfig) -> None:
-    """Raises WeightsError if an encoder was made for a generator of another size or latent width.
-
-    Args:
-        encoder: the file of the encoder.
-        generator: the file of the generator, for the message.
-        config: of the generator.
-    """
-    blocks = {match[1] for name in encoder.part("decoder.") if (match := re.match(r"convs\.(\d+)\.", name))}
+    """Raises WeightsError if an encoder was made for a generator of another size or latent width than `config`."""
+    blocks = numbers(encoder.part("decoder."), r"convs\.(\d+)\.")
     size = encoder.opts.get("output_size", encoder.opts.get("stylegan_size"))
     if blocks:
         size = 4 << (len(blocks) // 2)
@@ -224,13 +209,7 @@ def _check_serves(encoder: SniffedFile, generator: SniffedFile, config: Generato
 
 
 def _check_same(other: GeneratorConfig, target: GeneratorConfig, file: SniffedFile, main: SniffedFile) -> None:
-    """Raises WeightsError unless a generator has the same configuration as the one it replaces.
-
-    Args:
-        other: of the generator that takes the place, which is in `file`.
-        target: of the generator that it replaces, which is in `main`.
-        file, main: for the message.
-    """
+    """Raises WeightsError unless the generator in `file` has the configuration of that in `main`, which it replaces."""
     if other == target:
         return
 

@@ -3,53 +3,94 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
-from hyperstyle.convert.contents import Contents, Use, check_use, read_contents
-from hyperstyle.errors import CheckpointError, WeightsError
+from hyperstyle.convert.contents import Contents, Use, read_contents
+from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.io.file_kind import file_kind
 
-__all__ = ["KINDS", "Kind", "SniffedFile", "a_kind", "sniff"]
+V = TypeVar("V")
 
-Kind = Literal[
-    "hyperstyle",
-    "hyperinverter",
-    "w-encoder",
-    "psp",
-    "e4e",
-    "restyle",
-    "generator",
-    "nvidia",
-    "nvidia-state",
-    "idinvert",
-    "idinvert-encoder",
-    "vgg16",
-]
 
-KINDS: Mapping[Kind, str] = {
-    "hyperstyle": "HyperStyle checkpoint",
-    "hyperinverter": "HyperInverter checkpoint",
-    "w-encoder": "W encoder",
-    "psp": "pSp encoder",
-    "e4e": "e4e encoder",
-    "restyle": "ReStyle encoder",
-    "generator": "StyleGAN2 generator",
-    "nvidia": "StyleGAN2 generator in NVIDIA's pickle",
-    "nvidia-state": "StyleGAN2 generator in NVIDIA's names",
-    "idinvert": "StyleGAN generator of IDInvert",
-    "idinvert-encoder": "encoder of IDInvert",
-    "vgg16": "VGG16",
+class _Family(NamedTuple):
+    """What the files of one kind have in common.
+
+    Marks are names of tensors; one that ends with a dot is the beginning of a name.
+    """
+
+    words: str
+    prefixes: tuple[str, ...]  # every name begins with one of them
+    marks: tuple[str, ...]  # all are there
+    absent: str = ""  # a mark that is not there
+    channels: int | None = None  # of the input of the first convolution
+    encoder: str | None = None  # the component of a model that it becomes, where it is an encoder
+
+
+_CODES = ("encoder.", "decoder.")
+KINDS: Mapping[str, _Family] = {
+    "hyperstyle": _Family("HyperStyle checkpoint", ("hypernet.", "decoder."), ("hypernet.refinement_blocks.",)),
+    "hyperinverter": _Family(
+        "HyperInverter checkpoint",
+        ("hypernet.", "w_bar_encoder.", "w_encoder.", "discriminator."),
+        ("hypernet.weight_regressors.",),
+    ),
+    "restyle": _Family("ReStyle encoder", _CODES, ("encoder.styles.",), channels=6, encoder="restyle"),
+    "w-encoder": _Family(
+        "W encoder", _CODES, ("encoder.linear.weight",), absent="encoder.output_layer_2.", channels=3, encoder="encoder"
+    ),
+    "generator": _Family("StyleGAN2 generator", ("",), ("style.1.weight", "conv1.conv.weight")),
+    "nvidia": _Family("StyleGAN2 generator in NVIDIA's pickle", (), ("",)),  # known by its form
+    "nvidia-state": _Family(
+        "StyleGAN2 generator in NVIDIA's names",
+        ("mapping.", "synthesis."),
+        ("synthesis.b4.conv1.weight",),
+        absent="synthesis.input.",
+    ),
+    "idinvert": _Family(
+        "StyleGAN generator of IDInvert",
+        ("mapping.", "truncation.", "synthesis."),
+        ("synthesis.layer0.const", "mapping.dense0.fc.weight"),
+    ),
+    "idinvert-encoder": _Family(
+        "encoder of IDInvert", ("block",), ("block0.conv.weight", "block1.conv1.weight"), encoder="idinvert"
+    ),
+    "vgg16": _Family("VGG16", ("layer",), ("layer0.weight", "layer28.weight"), encoder="vgg16"),
+    # These two have the same tensors; their options say which it is.
+    "psp": _Family("pSp encoder", _CODES, ("encoder.styles.",), channels=3, encoder="psp"),
+    "e4e": _Family("e4e encoder", _CODES, ("encoder.styles.",), channels=3, encoder="e4e"),
 }
+# Marks of files that are not converted, and what they are of.
+_REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("encoder.styles.",), "a pSp encoder of sketches or label maps instead of images in color"),
+    (("encoder.output_layer_2.",), "a pSp encoder without a feature pyramid"),
+    (("encoder.",), "an encoder of another family"),
+    (("synthesis.superres.",), "a StyleGAN-XL generator"),
+    (("mapping.embed_proj.weight", "synthesis.input."), "a StyleGAN-XL generator"),
+    (("synthesis.input.",), "a StyleGAN3 generator"),
+    (("layers.0.blocks.0.",), "a StyleSwin generator"),
+    (("generator.progression.",), "a StyleGAN generator of the first version"),
+    (("progression.",), "a network of the first StyleGAN"),
+    (("convs.0.0.weight", "final_conv.0.weight"), "a discriminator, which makes no images,"),
+    (("b4.fc.weight", "b4.conv.weight"), "a discriminator, which makes no images,"),
+    (("synthesis.",), "a StyleGAN2 generator in NVIDIA's names or an older StyleGAN, saved as a .pt file"),
+)
+_PYRAMIDS: Mapping[str, str] = {"GradualStyleEncoder": "psp", "Encoder4Editing": "e4e"}
+_CONVERTED = (
+    "HyperStyle checkpoints, HyperInverter checkpoints, "
+    "W encoders, pSp, e4e and ReStyle encoders, StyleGAN2 generators (.pt with 'g_ema', "
+    "NVIDIA's .pkl), IDInvert's generator, encoder and VGG16"
+)
 
 
-def a_kind(kind: Kind) -> str:
+def a_kind(kind: str) -> str:
     """A kind of file in words, with the article."""
-    return f"{'an' if KINDS[kind][0] in 'aeiou' else 'a'} {KINDS[kind]}"
+    words = KINDS[kind].words
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,11 +99,11 @@ class SniffedFile(Contents):
 
     Attributes:
         path: where it is.
-        kind: its family.
+        kind: its family, one of `KINDS`.
     """
 
     path: Path
-    kind: Kind
+    kind: str
 
     @property
     def has_generator(self) -> bool:
@@ -86,7 +127,8 @@ def sniff(path: str | Path, use: Use | None = None) -> SniffedFile:
         WeightsError: it holds tensors that do not belong into such a file, or tensors that are not dense.
     """
     path = Path(path)
-    check_use(use)
+    if use not in (None, "g_ema", "g"):
+        raise ConfigError(f"use={use!r}: expected 'g_ema', the averaged generator, or 'g', the one in training.")
     if os.path.isdir(path):  # pathlib's raises where the folder above is closed to us
         raise CheckpointError(f"{path} is a folder: give the file to convert. A model folder needs no conversion.")
     if file_kind(path) == "pickle":
@@ -95,24 +137,30 @@ def sniff(path: str | Path, use: Use | None = None) -> SniffedFile:
         return SniffedFile(path=path, kind="nvidia")
     contents = read_contents(path, use)
     tensors, kind = contents.tensors, _kind(contents.tensors, contents.opts, path)
-    if strays := [name for name in tensors if not name.startswith(_PREFIXES[kind])]:
+    prefixes = KINDS[kind].prefixes
+    if strays := [name for name in tensors if not name.startswith(prefixes)]:
         raise WeightsError(
             f"{path}: {len(strays)} of {len(tensors)} tensors have no place in {a_kind(kind)} (first {strays[0]!r}): "
-            f"expected names that begin with {' or '.join(map(repr, _PREFIXES[kind]))}."
+            f"expected names that begin with {' or '.join(map(repr, prefixes))}."
         )
     return SniffedFile(**vars(contents), path=path, kind=kind)
 
 
-def _kind(tensors: Mapping[str, Tensor], opts: Mapping[str, Any], path: Path) -> Kind:
-    for has, kind in _FAMILIES:
-        if has(tensors):
-            return kind
-    if _any("encoder.styles.")(tensors) and _channels(tensors) == 3:
-        return _pyramid(opts, path)
-    for has, family in _REFUSED:
-        if has(tensors):
+def _kind(tensors: Mapping[str, Tensor], opts: Mapping[str, Any], path: Path) -> str:
+    """The kind of a file. Raises CheckpointError where it is none that is converted."""
+
+    def has(mark: str) -> bool:
+        return mark in tensors or (mark.endswith(".") and any(name.startswith(mark) for name in tensors))
+
+    stems = [tensors[name] for name in ("encoder.input_layer.0.weight", "encoder.conv1.weight") if name in tensors]
+    channels = next((stem.shape[1] for stem in stems if stem.ndim == 4), 0)
+    for kind, family in KINDS.items():
+        if all(map(has, family.marks)) and not has(family.absent) and family.channels in (None, channels):
+            return by_encoder_type(opts, _PYRAMIDS, f"{path} is a pSp or e4e encoder") if kind == "psp" else kind
+    for marks, words in _REFUSED:
+        if all(map(has, marks)):
             trained = f" (encoder_type {opts['encoder_type']!r})" if "encoder_type" in opts else ""
-            raise CheckpointError(f"{path} is {family}{trained}, which is not converted. Converted are: {_CONVERTED}.")
+            raise CheckpointError(f"{path} is {words}{trained}, which is not converted. Converted are: {_CONVERTED}.")
     names = list(tensors)
     raise CheckpointError(
         f"{path} is nothing that is converted: it holds {len(names)} tensors, called {', '.join(map(repr, names[:3]))}"
@@ -120,73 +168,16 @@ def _kind(tensors: Mapping[str, Tensor], opts: Mapping[str, Any], path: Path) ->
     )
 
 
-def _pyramid(opts: Mapping[str, Any], path: Path) -> Kind:
-    """pSp or e4e, by the options. Raises CheckpointError where they do not say it."""
+def by_encoder_type(opts: Mapping[str, Any], table: Mapping[str, V], what: str) -> V:
+    """The entry of a table for the `encoder_type` in the options of a file, which is `what`.
+
+    Raises:
+        CheckpointError: the options have none, or another one.
+    """
     kind = opts.get("encoder_type")
-    if not isinstance(kind, str) or kind not in _PYRAMIDS:
+    if not isinstance(kind, str) or kind not in table:
         raise CheckpointError(
-            f"{path} is a pSp or e4e encoder with encoder_type {kind!r} in its 'opts': expected one of "
-            f"{', '.join(_PYRAMIDS)}. Its tensors do not show which rule it was trained with."
+            f"{what} with encoder_type {kind!r} in its 'opts': expected one of {', '.join(table)}. Its tensors do not "
+            "show which rule it was trained with."
         )
-    return _PYRAMIDS[kind]
-
-
-_Test = Callable[[Mapping[str, Tensor]], bool]
-
-
-def _any(prefix: str) -> _Test:
-    return lambda tensors: any(name.startswith(prefix) for name in tensors)
-
-
-def _channels(tensors: Mapping[str, Tensor]) -> int:
-    """Channels of the input of an encoder's first convolution; 0 where there is none."""
-    names = ("encoder.input_layer.0.weight", "encoder.conv1.weight")
-    return next((tensors[name].shape[1] for name in names if name in tensors and tensors[name].ndim == 4), 0)
-
-
-_INTO_W_PLUS = _any("encoder.output_layer_2.")
-_FAMILIES: tuple[tuple[_Test, Kind], ...] = (
-    (_any("hypernet.refinement_blocks."), "hyperstyle"),
-    (_any("hypernet.weight_regressors."), "hyperinverter"),
-    (lambda t: _any("encoder.styles.")(t) and _channels(t) == 6, "restyle"),
-    (lambda t: "encoder.linear.weight" in t and _channels(t) == 3 and not _INTO_W_PLUS(t), "w-encoder"),
-    (lambda t: "style.1.weight" in t and "conv1.conv.weight" in t, "generator"),
-    (lambda t: "synthesis.b4.conv1.weight" in t and not _any("synthesis.input.")(t), "nvidia-state"),
-    (lambda t: {"synthesis.layer0.const", "mapping.dense0.fc.weight"} <= {*t}, "idinvert"),
-    (lambda t: {"block0.conv.weight", "block1.conv1.weight"} <= {*t}, "idinvert-encoder"),
-    (lambda t: "layer0.weight" in t and "layer28.weight" in t, "vgg16"),
-)
-_PREFIXES: Mapping[Kind, tuple[str, ...]] = {
-    "hyperstyle": ("hypernet.", "decoder."),
-    "hyperinverter": ("hypernet.", "w_bar_encoder.", "w_encoder.", "discriminator."),
-    "w-encoder": ("encoder.", "decoder."),
-    "psp": ("encoder.", "decoder."),
-    "e4e": ("encoder.", "decoder."),
-    "restyle": ("encoder.", "decoder."),
-    "generator": ("",),
-    "nvidia-state": ("mapping.", "synthesis."),
-    "idinvert": ("mapping.", "truncation.", "synthesis."),
-    "idinvert-encoder": ("block",),
-    "vgg16": ("layer",),
-}
-_DISCRIMINATOR = "a discriminator, which makes no images,"
-_REFUSED: tuple[tuple[_Test, str], ...] = (
-    (_any("encoder.styles."), "a pSp encoder of sketches or label maps instead of images in color"),
-    (_INTO_W_PLUS, "a pSp encoder without a feature pyramid"),
-    (_any("encoder."), "an encoder of another family"),
-    (_any("synthesis.superres."), "a StyleGAN-XL generator"),
-    (lambda t: "mapping.embed_proj.weight" in t and _any("synthesis.input.")(t), "a StyleGAN-XL generator"),
-    (_any("synthesis.input."), "a StyleGAN3 generator"),
-    (_any("layers.0.blocks.0."), "a StyleSwin generator"),
-    (_any("generator.progression."), "a StyleGAN generator of the first version"),
-    (_any("progression."), "a network of the first StyleGAN"),
-    (lambda t: {"convs.0.0.weight", "final_conv.0.weight"} <= {*t}, _DISCRIMINATOR),
-    (lambda t: "b4.fc.weight" in t and "b4.conv.weight" in t, _DISCRIMINATOR),
-    (_any("synthesis."), "a StyleGAN2 generator in NVIDIA's names or an older StyleGAN, saved as a .pt file"),
-)
-_PYRAMIDS: Mapping[str, Literal["psp", "e4e"]] = {"GradualStyleEncoder": "psp", "Encoder4Editing": "e4e"}
-_CONVERTED = (
-    "HyperStyle checkpoints, HyperInverter checkpoints, "
-    "W encoders, pSp, e4e and ReStyle encoders, StyleGAN2 generators (.pt with 'g_ema', "
-    "NVIDIA's .pkl), IDInvert's generator, encoder and VGG16"
-)
+    return table[kind]

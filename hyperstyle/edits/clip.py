@@ -30,8 +30,6 @@ from hyperstyle.io.hub import explain
 from hyperstyle.io.torch_files import load_state, plain_names
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["VARIABLE", "OpenClip", "Preparation", "clip_loss", "prepare_averaged", "prepare_bicubic"]
-
 VARIABLE = "HYPERSTYLE_CLIP"
 
 Preparation = Literal["averaged", "bicubic"]
@@ -79,11 +77,14 @@ class OpenClip:
         if config is None:
             raise ConfigError(f"open_clip has no model {model!r}. {did_you_mean(model, open_clip.list_models())}")
         source = weights or os.environ.get(VARIABLE)
-        path = _download(open_clip, model) if source is None else Path(source).expanduser()
+        digest, needed = _needed(open_clip, model)
+        if source is None and digest is None:
+            raise ConfigError(f"no weights were given for {model!r}: pass weights=. Needed are {needed}")
+        path = _download(open_clip, model, needed) if source is None else Path(source).expanduser()
         if not path.is_file():
             how = "given as the weights of CLIP" if weights else f"named by {VARIABLE}"
-            raise MissingFileError(f"{path}, {how}, is not a file. Expected {_expected(open_clip, model)}")
-        state = _read(open_clip, path, model)
+            raise MissingFileError(f"{path}, {how}, is not a file. Expected {needed}")
+        state = _read(open_clip, path, digest, needed)
         try:
             self._network = open_clip.CLIP(**config)
         except TypeError as error:
@@ -172,26 +173,16 @@ def _open_clip() -> Any:
     return open_clip
 
 
-def _published(open_clip: Any, model: str) -> tuple[str, str] | None:
-    """Name and sha256 of OpenAI's file for a model; None where there is none."""
+def _needed(open_clip: Any, model: str) -> tuple[str | None, str]:
+    """The sha256 of OpenAI's file for a model, None where there is none, and a sentence on which file is needed."""
     *_, digest, name = ["", "", *str(open_clip.get_pretrained_url(model, "openai")).split("/")]
-    return (name, digest) if len(digest) == 64 else None
+    if len(digest) != 64:
+        return None, f"weights of {model!r} for open_clip, a .pt or .safetensors file: OpenAI published none."
+    return digest, f"{name} of OpenAI's CLIP (sha256 {digest}), or weights of {model!r} for open_clip."
 
 
-def _expected(open_clip: Any, model: str) -> str:
-    """The sentence that says which file is needed."""
-    published = _published(open_clip, model)
-    if published is None:
-        return f"weights of {model!r} for open_clip, a .pt or .safetensors file: OpenAI published none."
-    return f"{published[0]} of OpenAI's CLIP (sha256 {published[1]}), or weights of {model!r} for open_clip."
-
-
-def _download(open_clip: Any, model: str) -> Path:
-    """OpenAI's weights, from the cache or the Hub. Raises HubError, and ConfigError where OpenAI has none."""
-    if _published(open_clip, model) is None:
-        raise ConfigError(
-            f"no weights were given for {model!r}: pass weights=. Needed are {_expected(open_clip, model)}"
-        )
+def _download(open_clip: Any, model: str, needed: str) -> Path:
+    """OpenAI's weights, from the cache or the Hub. Raises HubError."""
     source = open_clip.get_pretrained_cfg(model, "openai")
     try:
         return Path(open_clip.download_pretrained(source))
@@ -199,28 +190,27 @@ def _download(open_clip: Any, model: str) -> Path:
         repo = source.get("hf_hub", "").rstrip("/") or "the Hub"
         raise HubError(
             f"the weights of CLIP could not be fetched: {explain(error.__context__ or error, repo)} Fetch the file by "
-            f"hand and pass its path, or set {VARIABLE} to it. Needed are {_expected(open_clip, model)}"
+            f"hand and pass its path, or set {VARIABLE} to it. Needed are {needed}"
         ) from error
 
 
-def _read(open_clip: Any, path: Path, model: str) -> dict[str, Tensor]:
-    """The tensors of a file by their names in open_clip. Raises CheckpointError."""
+def _read(open_clip: Any, path: Path, digest: str | None, needed: str) -> dict[str, Tensor]:
+    """The tensors of a file by their names in open_clip; OpenAI's has this digest. Raises CheckpointError."""
     state: Mapping[str, Any]
     if file_kind(path) == "safetensors":
         state = load_tensors(path)[0]
     elif _is_torchscript(path):
-        published = _published(open_clip, model)
-        if published is None or sha256(path) != published[1]:
+        if digest is None or sha256(path) != digest:
             raise CheckpointError(
                 f"{path} is a TorchScript program and not OpenAI's published file, and it was not run. Expected "
-                f"{_expected(open_clip, model)}"
+                f"{needed}"
             )
         state = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").state_dict()
     else:
         state = load_state(path)
         state = state.get("state_dict", state)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no plain tensors by name. Expected {_expected(open_clip, model)}")
+        raise WeightsError(f"{path} holds no plain tensors by name. Expected {needed}")
     return {str(name): tensor for name, tensor in plain_names(state, path).items() if name not in _NOT_WEIGHTS}
 
 

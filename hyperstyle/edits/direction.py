@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.protocol import EditInfo, amounts
+from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError
-
-__all__ = ["DirectionEdit", "add_to_rows", "check_codes", "check_rows", "regression_direction", "rows_from"]
 
 
 @dataclass(frozen=True, eq=False)
-class DirectionEdit:
+class DirectionEdit(StoredEdit):
     """Adds a multiple of a direction to the code.
 
     Attributes:
@@ -38,7 +35,7 @@ class DirectionEdit:
                 f"edit {self.info.name!r}: a direction of shape {tuple(self.direction.shape)}; expected finite numbers "
                 "of shape [D] or [L, D]."
             )
-        check_rows(self.rows, self.info.name)
+        object.__setattr__(self, "rows", rows_from(self.rows, self.info.name))
 
     def __call__(self, codes: Tensor, strength: Tensor | float) -> Tensor:
         """w + strength * direction.
@@ -54,20 +51,6 @@ class DirectionEdit:
         direction = self.direction.to(codes)  # [D] or [L,D]
         amount = amounts(strength, codes)[(slice(None), *[None] * (codes.ndim - 1))]  # [B,1] or [B,1,1]
         return add_to_rows(codes, amount * direction, self.rows)
-
-    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See `StoredEdit`."""
-        return {"direction": self.direction}, {"rows": None if self.rows is None else list(self.rows)}
-
-    @classmethod
-    def from_parts(cls, info: EditInfo, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> DirectionEdit:
-        """See `StoredEdit`."""
-        if set(tensors) != {"direction"} or set(values) != {"rows"}:
-            raise EditError(
-                f"edit {info.name!r} holds {sorted(tensors)} and {sorted(values)}: expected a tensor 'direction' and "
-                "the value 'rows'."
-            )
-        return cls(tensors["direction"], info, rows_from(values["rows"], info.name))
 
 
 def check_codes(codes: Tensor, direction: Tensor, rows: tuple[int, int] | None, name: str) -> None:
@@ -87,12 +70,6 @@ def check_codes(codes: Tensor, direction: Tensor, rows: tuple[int, int] | None, 
         raise EditError(f"edit {name!r} moves rows {rows}, and these codes have {have}.")
 
 
-def check_rows(rows: tuple[int, int] | None, name: str) -> None:
-    """Raises EditError for rows (first, end) that are none."""
-    if rows is not None and not 0 <= rows[0] < rows[1]:
-        raise EditError(f"edit {name!r}: rows {rows}; expected (first, end) with first < end.")
-
-
 def add_to_rows(codes: Tensor, change: Tensor, rows: tuple[int, int] | None) -> Tensor:
     """Codes [B,D] or [B,L,D] plus a change of that shape, or [B,1,D] for all rows alike, in the rows (first, end)."""
     if rows is None:
@@ -104,33 +81,12 @@ def add_to_rows(codes: Tensor, change: Tensor, rows: tuple[int, int] | None) -> 
 
 
 def rows_from(value: object, name: str) -> tuple[int, int] | None:
-    """(first, end) out of a list of two numbers, as JSON has it. Raises EditError for anything else but None."""
+    """(first, end) out of a pair of numbers, as JSON has it. Raises EditError for anything else but None."""
     if value is None:
         return None
     rows = value if isinstance(value, (list, tuple)) else ()
-    if len(rows) == 2 and all(isinstance(row, Integral) and not isinstance(row, bool) for row in rows):
-        return int(rows[0]), int(rows[1])
-    raise EditError(f"edit {name!r}: rows {value!r}; expected two whole numbers (first, end), or nothing.")
-
-
-def regression_direction(codes: Tensor, trait: Tensor) -> Tensor:
-    """The change of code that goes with one standard deviation of a trait, by least squares.
-
-    Args:
-        codes: [N,D] W codes.
-        trait: [N] values of the trait for them; other traits should vary independently of it.
-
-    Returns:
-        [D] slope of the regression of the code on the standardized trait.
-
-    Raises:
-        EditError: fewer than two codes, another number of values, or a trait that does not vary.
-    """
-    if codes.ndim != 2 or trait.shape != codes.shape[:1] or len(codes) < 2:
-        raise EditError(f"codes {tuple(codes.shape)} and trait {tuple(trait.shape)}: expected [N, D] and [N], N >= 2.")
-    deviation = trait.double().std()
-    if not deviation > 0:
-        raise EditError("the trait has the same value for all codes, so it has no direction.")
-    standard = (trait.double() - trait.double().mean()) / deviation
-    slope = ((codes.double() - codes.double().mean(0)) * standard[:, None]).sum(0) / standard.square().sum()
-    return slope.to(codes.dtype)
+    if len(rows) != 2 or not all(isinstance(row, Integral) and not isinstance(row, bool) for row in rows):
+        raise EditError(f"edit {name!r}: rows {value!r}; expected two whole numbers (first, end), or nothing.")
+    if not 0 <= rows[0] < rows[1]:
+        raise EditError(f"edit {name!r}: rows {value!r}; expected (first, end) with first < end.")
+    return int(rows[0]), int(rows[1])

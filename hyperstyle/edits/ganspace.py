@@ -11,18 +11,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.direction import DirectionEdit, add_to_rows, check_codes, check_rows, rows_from
-from hyperstyle.edits.protocol import EditInfo, amounts
+from hyperstyle.edits.direction import DirectionEdit, add_to_rows, check_codes, rows_from
+from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError
-
-__all__ = ["Components", "GanspaceEdit", "exported_edit"]
+from hyperstyle.io.torch_files import as_tensor
 
 _UNIT = "standard deviations along the component"
 _LONG_NAMES = {"mean": "lat_mean", "comp": "lat_comp", "std": "lat_stdev"}  # as GANSpace itself writes them
 
 
 @dataclass(frozen=True, eq=False)
-class GanspaceEdit:
+class GanspaceEdit(StoredEdit):
     """Sets the coordinate of a code along a component to `strength` standard deviations.
 
     Absolute, as in e4e and all that follow it: delta = (strength - here) * std * axis is added to every row of `rows`,
@@ -52,9 +51,12 @@ class GanspaceEdit:
                 f"edit {self.info.name!r}: axis {tuple(self.axis.shape)} and mean {tuple(self.mean.shape)}; expected "
                 "[D] both."
             )
-        if not 0 < self.std < math.inf or not torch.isfinite(torch.stack((self.axis, self.mean))).all():
+        std_fits = isinstance(self.std, (int, float)) and 0 < self.std < math.inf
+        if not std_fits or not torch.isfinite(torch.stack((self.axis, self.mean))).all():
             raise EditError(f"edit {self.info.name!r}: expected finite numbers and a deviation above 0.")
-        check_rows(self.rows, self.info.name)
+        if not isinstance(self.invert, bool):
+            raise EditError(f"edit {self.info.name!r}: invert {self.invert!r}; expected true or false.")
+        object.__setattr__(self, "rows", rows_from(self.rows, self.info.name))
 
     def __call__(self, codes: Tensor, strength: Tensor | float) -> Tensor:
         """Codes whose coordinate is the strength.
@@ -74,26 +76,6 @@ class GanspaceEdit:
             target = torch.where(here > 0, -target, target)
         delta = ((target - here) * self.std)[:, None] * axis  # [B,D]
         return add_to_rows(codes, delta if codes.ndim == 2 else delta[:, None], self.rows)
-
-    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See `StoredEdit`."""
-        rows = None if self.rows is None else list(self.rows)
-        return {"axis": self.axis, "mean": self.mean}, {"std": self.std, "rows": rows, "invert": self.invert}
-
-    @classmethod
-    def from_parts(cls, info: EditInfo, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> GanspaceEdit:
-        """See `StoredEdit`."""
-        std, invert = values.get("std"), values.get("invert")
-        if (
-            set(tensors) != {"axis", "mean"}
-            or set(values) != {"std", "rows", "invert"}
-            or not (isinstance(std, (int, float)) and isinstance(invert, bool))
-        ):
-            raise EditError(
-                f"edit {info.name!r} holds {sorted(tensors)} and {sorted(values)}: expected the tensors 'axis' and "
-                "'mean', a number 'std', 'rows', and 'invert' true or false."
-            )
-        return cls(tensors["axis"], tensors["mean"], float(std), info, rows_from(values["rows"], info.name), invert)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,13 +158,10 @@ class Components:
 
 def _numbers(value: object, name: str, where: str) -> Tensor:
     """A plain tensor of float32. Raises EditError for what cannot be one."""
-    try:
-        tensor = torch.as_tensor(value).detach()
-    except (TypeError, ValueError, RuntimeError):
-        tensor = torch.empty(0, dtype=torch.complex64)
-    if tensor.is_complex() or tensor.layout != torch.strided or tensor.is_meta:
+    tensor = as_tensor(value)
+    if tensor is None or tensor.is_complex() or tensor.layout != torch.strided or tensor.is_meta:
         raise EditError(f"{where}: {name!r} holds a {type(value).__name__}; expected an array or tensor of numbers.")
-    return tensor.float()
+    return tensor.detach().float()
 
 
 def exported_edit(values: Mapping[str, Any], *, where: str, name: str | None = None) -> DirectionEdit:

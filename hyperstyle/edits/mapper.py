@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperstyle.edits.protocol import EditInfo, amounts
+from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError, WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.io.torch_files import load_state, plain_names
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 from hyperstyle.networks.stylegan2.ops import EqualLinear
-
-__all__ = ["LatentMapper", "MapperEdit", "StyleMapper", "load_mapper"]
 
 _RATE = 0.01  # stored weights are divided by it
 _DEPTH = 4
@@ -31,7 +29,8 @@ _ROWS: Mapping[str, slice] = {
     "fine_mapping": slice(8, None),
 }
 _FLAGS = {"no_coarse_mapper": "course_mapping", "no_medium_mapper": "medium_mapping", "no_fine_mapper": "fine_mapping"}
-_STYLE = re.compile(r"mapper_(\d{1,2})")
+_LAYERS = [spec.name for spec in layer_table(GeneratorConfig.official(1024))]  # smaller generators have the first ones
+_STYLE_PARTS = {f"mapper_{index}" for index in range(len(_LAYERS))}
 
 
 class _Layers(nn.Module):
@@ -107,7 +106,7 @@ class StyleMapper(nn.Module):
         """See the class. Raises EditError where styles lack a layer, or have another width there."""
         changes = {}
         for part, mapping in self.named_children():
-            name = _layer_name(int(part.removeprefix("mapper_")))
+            name = _LAYERS[int(part.removeprefix("mapper_"))]
             width = mapping.get_parameter("mapping.1.weight").shape[1]
             if name not in styles or styles[name].ndim != 2 or styles[name].shape[1] != width:
                 shape = tuple(styles[name].shape) if name in styles else "nothing"
@@ -120,7 +119,7 @@ class StyleMapper(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class MapperEdit:
+class MapperEdit(StoredEdit):
     """Adds a multiple of a mapper's output to the code, or to the styles.
 
     Attributes:
@@ -174,18 +173,13 @@ class MapperEdit:
             raise EditError(str(error)) from error
 
 
-def load_mapper(
-    path: str | Path, *, name: str | None = None, low: float = 0.0, high: float = 0.2, model: str = ""
-) -> MapperEdit:
+def load_mapper(path: str | Path) -> MapperEdit:
     """A mapper from its published checkpoint: "levels" (with any of the three levels), "single", or of styles.
 
     The generator that such files contain as well is not read.
 
     Args:
-        path: the checkpoint, {"state_dict": ..., "opts": ...}.
-        name: what to call the edit; None takes the name of the file.
-        low, high: sensible strengths; 0.1 is the strength of training.
-        model: fingerprint of the generator it was made for, where that is known.
+        path: the checkpoint, {"state_dict": ..., "opts": ...}; the edit has the name of the file.
 
     Raises:
         CheckpointError: the file cannot be read, or holds objects; nothing of it is executed.
@@ -214,12 +208,11 @@ def load_mapper(
             )
     text = options.get("description")
     info = EditInfo(
-        Path(path).stem if name is None else name,
-        low,
-        high,
+        Path(path).stem,
+        low=0.0,
+        high=0.2,
         unit="of what the mapper adds (0.1 in training)",
         source=f"StyleCLIP latent mapper, {text!r}" if isinstance(text, str) else "StyleCLIP latent mapper",
-        model=model,
         space="styles" if isinstance(network, StyleMapper) else "w",
     )
     return MapperEdit(network, info)
@@ -228,7 +221,7 @@ def load_mapper(
 def _network(tensors: Mapping[str, Any], where: str | Path) -> LatentMapper | StyleMapper:
     """The network that tensors belong to, filled with them. Raises WeightsError where they make none."""
     parts = {name.partition(".")[0] for name in tensors}
-    of_styles = bool(parts) and all(_STYLE.fullmatch(part) for part in parts)
+    of_styles = bool(parts) and parts <= _STYLE_PARTS
     if not (of_styles or parts == {"mapping"} or (parts and parts <= set(_FLAGS.values()))):
         raise WeightsError(
             f"{where} holds the mappings {', '.join(sorted(parts)) or '(none)'}: expected 'mapping', or some of "
@@ -249,11 +242,3 @@ def _network(tensors: Mapping[str, Any], where: str | Path) -> LatentMapper | St
     check_tensors(network.state_dict(), tensors, where)
     network.load_state_dict(dict(tensors), assign=True)
     return network.eval().requires_grad_(False)
-
-
-def _layer_name(index: int) -> str:
-    """The layer with this official index, as `networks.generator.layer_table` names it."""
-    if index < 2:
-        return ("b4.conv1", "b4.torgb")[index]
-    block, place = divmod(index - 2, 3)
-    return f"b{8 << block}.{('conv0', 'conv1', 'torgb')[place]}"

@@ -1,20 +1,20 @@
-"""What an edit is."""
+"""What an edit is, what has a form on disk, and what edits described in words need."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from hyperstyle.errors import EditError
 
-__all__ = ["Edit", "EditInfo", "Space", "StoredEdit", "amounts"]
-
 Space = Literal["w", "styles"]
+
+Self = TypeVar("Self", bound="StoredEdit")  # typing has it from Python 3.11 on
 
 
 @dataclass(frozen=True)
@@ -79,19 +79,65 @@ class Edit(Protocol):
         ...
 
 
-@runtime_checkable
-class StoredEdit(Edit, Protocol):
-    """An edit with a form on disk, see `edits.store`."""
+@dataclass(frozen=True, eq=False)
+class StoredEdit:
+    """An edit with a form on disk, see `edits.store`: a dataclass with the field `info`.
+
+    Its other fields are tensors and plain values, or it has `parts` and `from_parts` of its own.
+    """
 
     kind: ClassVar[str]
 
+    if TYPE_CHECKING:  # at run time these are a field and a method of each edit
+
+        @property
+        def info(self) -> EditInfo: ...
+
+        def __call__(self, codes: Any, strength: Any) -> Any: ...
+
     def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Its tensors by name, and its plain values as JSON knows them."""
-        ...
+        entries = {name: value for name, value in vars(self).items() if name != "info"}
+        tensors = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
+        plain = {name: value for name, value in entries.items() if name not in tensors}
+        return tensors, {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     @classmethod
-    def from_parts(cls, info: EditInfo, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> StoredEdit:
+    def from_parts(cls: type[Self], info: EditInfo, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Self:
         """The edit that `parts` describes. Raises EditError where tensors and values do not fit together."""
+        expected = {entry.name for entry in fields(cls) if entry.type == "Tensor"}
+        plain = {entry.name for entry in fields(cls)} - expected - {"info"}
+        if tensors.keys() != expected or values.keys() != plain:
+            raise EditError(
+                f"edit {info.name!r} holds {sorted(tensors)} and {sorted(values)}: expected the tensors "
+                f"{sorted(expected)} and the values {sorted(plain)}."
+            )
+        return cls(info=info, **tensors, **values)  # type: ignore[call-arg]
+
+    def with_info(self: Self, **changes: Any) -> Self:
+        """The same edit with some fields of its info changed."""
+        return replace(self, info=replace(self.info, **changes))  # type: ignore[call-arg]
+
+
+@runtime_checkable
+class TextImageEncoder(Protocol):
+    """Texts and images in one space, as CLIP has it (Radford et al., ICML 2021)."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """N texts -> features [N,E]; they need not be of unit length."""
+        ...
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Images [B,3,h,w] in [-1,1], of any size -> features [B,E]; gradients flow."""
+        ...
+
+
+@runtime_checkable
+class TextEdits(Protocol):
+    """Makes an edit of two descriptions."""
+
+    def __call__(self, target: str, *, neutral: str, beta: float) -> Edit:
+        """The edit that leads from `neutral` to `target`; a higher `beta` moves fewer channels."""
         ...
 
 

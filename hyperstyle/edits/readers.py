@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.catalog import ganspace_names, published_entry
+from hyperstyle.edits.catalog import ganspace_names
 from hyperstyle.edits.direction import rows_from
 from hyperstyle.edits.ganspace import Components, exported_edit
-from hyperstyle.edits.interfacegan import direction_edit, direction_from
+from hyperstyle.edits.interfacegan import direction_edit
 from hyperstyle.edits.mapper import load_mapper
 from hyperstyle.edits.protocol import StoredEdit
 from hyperstyle.edits.store import load_folder
@@ -23,8 +22,6 @@ from hyperstyle.errors import EditError, MissingFileError, did_you_mean
 from hyperstyle.io.file_kind import file_kind, refusal
 from hyperstyle.io.pickle_reader import load_pickle
 from hyperstyle.io.torch_files import as_tensor, load_content, load_npz, load_numbers
-
-__all__ = ["load_edit"]
 
 _ARRAYS = ("mean", "comp", "std", "lat_mean", "lat_comp", "lat_stdev")  # what is read of a .npz
 _MAPPER = re.compile(r"(_orig_mod\.|module\.)*mapper\.")
@@ -77,40 +74,47 @@ def load_edit(
         CheckpointError: it cannot be read, is damaged, or asks for anything but numbers (it is then not executed).
     """
     path = Path(path)
-    given = {
-        "component": component is not None,
-        "relative": relative,
-        "invert": invert,
-        "halved": halved,
-        "rows": rows is not None,
-    }
+    described = {"name": name, "low": low, "high": high, "unit": unit, "model": model or None}
+    described = {key: value for key, value in described.items() if value is not None}
+    options = {"component": component is not None, "relative": relative, "invert": invert, "halved": halved}
+    options["rows"] = rows is not None
+
+    def allow(what: str, *allowed: str) -> None:
+        if wrong := [option for option, is_given in options.items() if is_given and option not in allowed]:
+            raise EditError(f"{path} is {what}, and {', '.join(wrong)} does not go with that. Leave it out.")
+
     if os.path.isdir(path):  # unlike Path's, it is False for any name that cannot be
-        _refuse_options(path, "a saved edit", given)
-        return _with_info(load_folder(path), name, low, high, unit, model)
+        allow("a saved edit")
+        return load_folder(path).with_info(**described)
     content, key = _direction(_content(path), name, width, path)
-    if rows is not None:
-        rows = rows_from(rows, name or path.name)
+    rows = rows_from(rows, name or path.name)
     edit: StoredEdit
     if isinstance(content, Tensor):
-        _refuse_options(path, "a direction", given, allowed=("halved", "rows"))
-        direction = direction_from(content, width=width, where=str(path) if key is None else f"{path}: {key!r}")
-        edit_name = name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key)
-        edit = direction_edit(direction, name=edit_name, source=f"InterFaceGAN, {path.name}", rows=rows, halved=halved)
+        allow("a direction", "halved", "rows")
+        edit = direction_edit(
+            content,
+            name=name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key),
+            width=width,
+            where=str(path) if key is None else f"{path}: {key!r}",
+            source=f"InterFaceGAN, {path.name}",
+            rows=rows,
+            halved=halved,
+        )
     elif _is_mapper(content):
-        _refuse_options(path, "a latent mapper", given)
+        allow("a latent mapper")
         edit = load_mapper(path)
     elif isinstance(content, Mapping) and "edit_start" in content:
-        _refuse_options(path, "an edit of one component", given)
+        allow("an edit of one component")
         edit = exported_edit(content, where=path.name, name=name)
         _check_width(edit.direction, width, path)
     elif isinstance(content, Mapping) and {"comp", "lat_comp"} & content.keys():
-        _refuse_options(path, "a set of components", given, allowed=("component", "relative", "invert", "rows"))
+        allow("a set of components", "component", "relative", "invert", "rows")
         components = Components.of(content, str(path))
         _check_width(components.mean, width, path)
         edit = _component_edit(components, path.name, name, component, rows, relative=relative, invert=invert)
     else:
         raise EditError(f"{path} holds no edit: {_describe_content(content)}")
-    return _with_info(edit, name, low, high, unit, model)
+    return edit.with_info(**described)
 
 
 def _content(path: Path) -> Any:
@@ -149,8 +153,8 @@ def _direction(content: Any, name: str | None, width: int, path: Path) -> tuple[
         odd = [k for k in tensors if k not in fit and not isinstance(content.get(k), list | tuple)]
         if not directions or (odd and len(tensors) > 1):  # the weights of a network, say
             return content, None
-        key = name if name in directions else next(iter(directions)) if len(directions) == 1 else None
-        if key is None:
+        key = name if name in directions or len(directions) > 1 else next(iter(directions))
+        if key is None or key not in directions:
             asked = f"{name!r} is none of them" if name else "none was named"
             raise EditError(
                 f"{path} holds {len(directions)} directions, and {asked}: name one, as in load_edit(..., name=...), or "
@@ -178,8 +182,8 @@ def _component_edit(
     invert: bool,
 ) -> StoredEdit:
     """The edit along one component: by number, or by the name of a published edit."""
+    known, reach = ganspace_names(file), 3.0
     if component is None:
-        known = ganspace_names(file)
         if name not in known:
             asked = f"{name!r} is no published name for it" if name else "say which one"
             raise EditError(
@@ -188,13 +192,13 @@ def _component_edit(
                 f"{did_you_mean(name or '', known)}"
             )
         entry = known[name]
-        component, rows = entry.component, rows or entry.rows
+        component, rows, reach = entry.component, rows or entry.rows, entry.reach
         invert = invert or (entry.invert and not relative)
-        reach = entry.reach
-    elif published := published_entry(file, component, rows, invert):
-        name, reach = name or published[0], published[1].reach
     else:
-        reach = 3.0
+        for published, entry in known.items():
+            if (entry.component, entry.rows, entry.invert) == (component, rows, invert):
+                name, reach = name or published, entry.reach
+                break
     moved = "all rows" if rows is None else f"rows {rows[0]} to {rows[1] - 1}"
     return components.edit(
         component,
@@ -208,26 +212,12 @@ def _component_edit(
     )
 
 
-def _with_info(
-    edit: StoredEdit, name: str | None, low: float | None, high: float | None, unit: str | None, model: str
-) -> StoredEdit:
-    """The edit with the fields of its info that the caller sets."""
-    changes = {"name": name, "low": low, "high": high, "unit": unit, "model": model or None}
-    info = dataclasses.replace(edit.info, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
-    return cast(StoredEdit, dataclasses.replace(cast(Any, edit), info=info))
-
-
 def _check_width(axis: Tensor, width: int, path: Path) -> None:
     if axis.shape != (width,):
         raise EditError(
             f"{path} is for codes of width {len(axis)}, not {width}: it was made for another generator. For codes of "
             "that width give width=."
         )
-
-
-def _refuse_options(path: Path, what: str, given: Mapping[str, bool], allowed: tuple[str, ...] = ()) -> None:
-    if wrong := [option for option, is_given in given.items() if is_given and option not in allowed]:
-        raise EditError(f"{path} is {what}, and {', '.join(wrong)} does not go with that. Leave it out.")
 
 
 def _describe_content(content: object) -> str:

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits.direction import DirectionEdit
-from hyperstyle.edits.pca import leading_eigenvectors
 from hyperstyle.edits.protocol import EditInfo
+from hyperstyle.edits.sampling import leading_eigenvectors
 from hyperstyle.errors import EditError
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import LayerSpec
-
-__all__ = ["closed_form", "sefa"]
 
 _FAR = 1024.0  # distance from the origin at which weights are measured: there the bias causes less rounding
 
@@ -75,6 +73,7 @@ def sefa(
         raise EditError(f"{count} directions of {width} numbers: expected 1 to {width}.")
     values, vectors = closed_form(_weights(generator, specs))
     names, touched = [spec.name for spec in specs], sorted({spec.row for spec in specs})
+    first, end = touched[0], touched[-1] + 1
     edits = []
     for i in range(count):
         info = EditInfo(
@@ -86,17 +85,14 @@ def sefa(
             model=model,
             report={"layers": names, "eigenvalue": float(values[i])},
         )
-        edits.append(_moving(touched, generator.config.rows, vectors[i].float(), info))
+        direction = vectors[i].float()
+        if len(touched) == end - first:
+            edits.append(DirectionEdit(direction, info, (first, end)))
+        else:
+            moves = torch.zeros(generator.config.rows, width)
+            moves[touched] = direction
+            edits.append(DirectionEdit(moves, info))
     return edits
-
-
-def _moving(touched: list[int], rows: int, direction: Tensor, info: EditInfo) -> DirectionEdit:
-    """The edit that moves these rows along a direction [D]."""
-    if touched == list(range(touched[0], touched[-1] + 1)):
-        return DirectionEdit(direction, info, (touched[0], touched[-1] + 1))
-    moves = torch.zeros(rows, len(direction))
-    moves[touched] = direction
-    return DirectionEdit(moves, info)
 
 
 @torch.no_grad()

@@ -5,29 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hyperstyle.edits.protocol import TextImageEncoder
 from hyperstyle.edits.sampling import sample_w
 from hyperstyle.edits.styleclip import StyleClip
-from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import LayerSpec
-
-__all__ = [
-    "StyleClipSampling",
-    "StyleStatistics",
-    "channel_effects",
-    "effects_of_features",
-    "fit_styleclip",
-    "style_statistics",
-]
 
 Progress = Callable[[str, int, int | None], None]
 """Called with (what is being done, number done, total number, None if unknown)."""
@@ -78,30 +68,21 @@ class StyleClipSampling:
         return tuple(spec for spec in generator.layers if not spec.torgb and spec.resolution <= self.reach)
 
 
-@dataclass(frozen=True, eq=False)
-class StyleStatistics:
-    """Mean and standard deviation of each channel of StyleSpace over random codes.
-
-    Attributes:
-        mean, std: layer name -> [I], one number for each input channel, for all layers, toRGB too; float32 on the CPU.
-    """
-
-    mean: Mapping[str, Tensor]
-    std: Mapping[str, Tensor]
-
-
 @torch.no_grad()
 def style_statistics(
-    generator: StyleGenerator, settings: StyleClipSampling | None = None, *, on_progress: Progress | None = None
-) -> StyleStatistics:
+    generator: StyleGenerator, settings: StyleClipSampling, *, on_progress: Progress | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Mean and standard deviation of the styles over `settings.samples` codes; no image is synthesized.
 
     Args:
         generator: its `latent_avg` must be the mean of W, towards which codes are truncated.
-        settings: how many codes, and their truncation; None for the defaults.
+        settings: how many codes, and their truncation.
         on_progress: called after each batch of codes.
+
+    Returns:
+        Means and standard deviations, layer name -> [I] each, one number for each input channel, of all layers, toRGB
+        too; float32 on the CPU.
     """
-    settings = settings or StyleClipSampling()
     # Sums of s - c and (s - c)², with c the styles of the mean code: var = E[(s - c)²] - E[s - c]². With c = 0 the two
     # terms would nearly cancel.
     center = {name: style[0].double() for name, style in generator.styles(generator.latent_avg[None]).items()}
@@ -118,52 +99,63 @@ def style_statistics(
             on_progress("statistics of styles", done, settings.samples)
     mean = {name: total / done for name, total in first.items()}
     std = {name: (total / done - mean[name].square()).clamp(min=0).sqrt() for name, total in second.items()}
-    return StyleStatistics(
+    return (
         {name: (center[name] + mean[name]).float().cpu() for name in mean},
         {name: deviation.float().cpu() for name, deviation in std.items()},
     )
 
 
 @torch.no_grad()
-def channel_effects(
+def fit_styleclip(
     generator: StyleGenerator,
     encoder: TextImageEncoder,
-    statistics: StyleStatistics,
-    settings: StyleClipSampling | None = None,
+    settings: StyleClipSampling,
     *,
     progress_file: str | Path | None = None,
     content: Callable[[Tensor], Tensor] | None = None,
+    model: str = "",
     on_progress: Progress | None = None,
-) -> dict[str, Tensor]:
-    """The direction in which each channel moves images in the encoder's feature space, as unit vectors.
+) -> StyleClip:
+    """Measures a generator's style statistics and channel effects, and makes StyleCLIP edits by text from them.
 
+    The effect of a channel is the direction in which it moves images in the encoder's feature space, as a unit vector.
     One channel at a time is set to its mean minus, and plus, `settings.deviations` standard deviations in all
     `settings.images` images; all other channels keep their values.
 
     Args:
         generator: synthesizes 2 x `settings.images` images for each channel.
         encoder: computes the features of the images; for CLIP, `OpenClip(preparation="bicubic")`.
-        statistics: of this generator.
         settings: as for `style_statistics`.
         progress_file: a .safetensors file to which the effects so far are written every few channels and when the
             function is interrupted. Effects that an existing file holds are not measured again. It is not removed.
         content: the generator's images [B,3,size,size] -> the part that the encoder sees, such as `domain.content`
             for cars; None for all of them.
-        on_progress: called after each channel.
+        model: see `StyleClip`.
+        on_progress: called after each batch of codes, and after each channel.
 
     Returns:
-        Layer name -> [I,E], of the layers `settings.layers(generator)`; float32 on the CPU; zeros for a channel that
+        Effects and deviations of the layers `settings.layers(generator)`; float32 on the CPU; zeros for a channel that
             changes nothing.
 
     Raises:
         CheckpointError: the progress file cannot be read, or is of another generator, encoder or other settings.
         HyperStyleError: it cannot be written.
     """
-    settings = settings or StyleClipSampling()
+    means, deviations = style_statistics(generator, settings, on_progress=on_progress)
     layers = settings.layers(generator)
     codes = torch.cat(list(_codes(generator, settings, settings.images)))
     styles = generator.styles(codes)
-    image_features = partial(_image_features, generator, encoder, content)
+    batch = max(1, _PIXELS // generator.config.size**2)
+
+    def image_features(styles: Mapping[str, Tensor]) -> Tensor:
+        """Styles, layer name -> [N,I], -> features [N,E] of their images, which are made a few at a time."""
+        features = []
+        for start in range(0, len(next(iter(styles.values()))), batch):
+            part = {name: style[start : start + batch] for name, style in styles.items()}
+            image = generator.synthesize(part, modulation="activations").clamp(-1, 1)
+            features.append(encoder.encode_image(image if content is None else content(image)).float().cpu())
+        return torch.cat(features)
+
     channels = [(spec.name, channel) for spec in layers for channel in range(spec.style_width)]
     progress, effects = None, []
     if progress_file is not None:
@@ -176,7 +168,7 @@ def channel_effects(
             # StyleCLIP, Section 6: channel c alone is set to mean - a std in the first half of the batch, and to
             # mean + a std in the second. All other channels keep their values.
             moved = twice[name].clone()  # [2N,I]
-            mean, shift = statistics.mean[name][channel], settings.deviations * statistics.std[name][channel]
+            mean, shift = means[name][channel], settings.deviations * deviations[name][channel]
             moved[: len(codes), channel], moved[len(codes) :, channel] = float(mean - shift), float(mean + shift)
             features = image_features({**twice, name: moved}).reshape(2, len(codes), -1).transpose(0, 1)  # [N,2,E]
             effects.append(effects_of_features(features[None])[0])
@@ -188,23 +180,8 @@ def channel_effects(
         if progress is not None and len(effects) > known:
             progress.write(effects)
     parts = torch.split(torch.stack(effects), [spec.style_width for spec in layers])
-    return {spec.name: part for spec, part in zip(layers, parts, strict=True)}
-
-
-def _image_features(
-    generator: StyleGenerator,
-    encoder: TextImageEncoder,
-    content: Callable[[Tensor], Tensor] | None,
-    styles: Mapping[str, Tensor],
-) -> Tensor:
-    """Styles, layer name -> [N,I], -> features [N,E] of their images, which are made a few at a time."""
-    batch = max(1, _PIXELS // generator.config.size**2)
-    features = []
-    for start in range(0, len(next(iter(styles.values()))), batch):
-        part = {name: style[start : start + batch] for name, style in styles.items()}
-        image = generator.synthesize(part, modulation="activations").clamp(-1, 1)
-        features.append(encoder.encode_image(image if content is None else content(image)).float().cpu())
-    return torch.cat(features)
+    by_layer = {spec.name: part for spec, part in zip(layers, parts, strict=True)}
+    return StyleClip(by_layer, {name: deviations[name] for name in by_layer}, encoder, model=model)
 
 
 def effects_of_features(features: Tensor) -> Tensor:
@@ -223,39 +200,6 @@ def effects_of_features(features: Tensor) -> Tensor:
     unit = F.normalize(features.double(), dim=-1)  # [C,N,2,E]
     change = F.normalize(unit[:, :, 1] - unit[:, :, 0], dim=-1)  # [C,N,E]
     return F.normalize(change.mean(1), dim=-1).to(features.dtype)
-
-
-def fit_styleclip(
-    generator: StyleGenerator,
-    encoder: TextImageEncoder,
-    settings: StyleClipSampling | None = None,
-    *,
-    progress_file: str | Path | None = None,
-    content: Callable[[Tensor], Tensor] | None = None,
-    templates: Sequence[str] | None = None,
-    model: str = "",
-    on_progress: Progress | None = None,
-) -> StyleClip:
-    """Measures a generator's style statistics and channel effects, and makes StyleCLIP edits by text from them.
-
-    Args:
-        generator, encoder, settings, progress_file, content, on_progress: see `channel_effects`.
-        templates, model: see `StyleClip`.
-
-    Raises:
-        CheckpointError, HyperStyleError: see `channel_effects`.
-    """
-    statistics = style_statistics(generator, settings, on_progress=on_progress)
-    effects = channel_effects(
-        generator,
-        encoder,
-        statistics,
-        settings,
-        progress_file=progress_file,
-        content=content,
-        on_progress=on_progress,
-    )
-    return StyleClip(effects, {name: statistics.std[name] for name in effects}, encoder, templates, model)
 
 
 def _codes(generator: StyleGenerator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:
@@ -283,17 +227,10 @@ class _ProgressFile:
         if not self.path.exists():
             return []
         tensors, metadata = load_tensors(self.path)
-        effects, features = tensors.get("effects"), tensors.get("features")
-        if (
-            metadata != self.metadata
-            or effects is None
-            or features is None
-            or features.shape != self.features.shape
-            or not torch.allclose(features, self.features, rtol=1e-3, atol=1e-3)
-            or effects.ndim != 2
-            or len(effects) > channels
-            or effects.shape[1] != features.shape[1]
-        ):
+        effects, features = (tensors.get(name, torch.empty(0)) for name in ("effects", "features"))
+        same = metadata == self.metadata and features.shape == self.features.shape
+        same = same and torch.allclose(features, self.features, rtol=1e-3, atol=1e-3)
+        if not same or effects.shape[1:] != features.shape[1:] or len(effects) > channels:
             raise CheckpointError(
                 f"{self.path} holds effects that were measured with another generator, encoder or other settings. Go "
                 "on with those, or remove the file or name another one to begin anew."

@@ -7,20 +7,18 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.protocol import EditInfo
+from hyperstyle.edits.protocol import EditInfo, TextImageEncoder
 from hyperstyle.edits.store import read_folder, write_folder
-from hyperstyle.edits.stylespace import StyleEdit, style_vectors
-from hyperstyle.edits.text import TextImageEncoder
+from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning, MissingDependencyError, warn
 from hyperstyle.io.pickle_reader import load_pickle
 from hyperstyle.io.torch_files import load_numbers
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 from hyperstyle.runtime.threads import once_property
-
-__all__ = ["StyleClip", "default_templates", "read_deviations", "read_effects", "read_templates"]
 
 _MAX_RESOLUTION = 128  # pixels: convolutions of larger outputs are not edited, as in the published scripts
 
@@ -88,8 +86,8 @@ class StyleClip:
         """Reads the published files of a generator. As published, edits move only layers of at most 128x128 px.
 
         Args:
-            effects: `fs3.npy`, also called `delta_i_c.npy`, see `read_effects`. [C,E] with 6,048 rows for all
-                convolutions at 1024 px, or fewer (such as 5,376) for the first ones.
+            effects: `fs3.npy`, also called `delta_i_c.npy`, [C,E]: a row for each style channel of the convolutions
+                without toRGB, in their order; 6,048 rows at 1024 px, or fewer (such as 5,376) for the first ones.
             statistics: `S_mean_std`, means and deviations of the styles of all layers (or all convolutions).
             layers: those of the generator, `generator.layers`.
             encoder, model: see the class.
@@ -99,10 +97,16 @@ class StyleClip:
             CheckpointError: a file cannot be read, or would execute something.
             EditError: a file is for another generator.
         """
-        by_layer = read_effects(effects, layers)
+        by_layer = _read_effects(effects, layers)
         deviations = read_deviations(statistics, layers)
         moved = [spec.name for spec in layers if spec.name in by_layer and spec.resolution <= _MAX_RESOLUTION]
-        sentences = None if templates is None else read_templates(templates)
+        sentences = None
+        if templates is not None:
+            try:
+                lines = Path(templates).read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise CheckpointError(f"{templates} cannot be read as a text file of templates: {error}.") from error
+            sentences = [line.strip() for line in lines if line.strip()]
         return cls(by_layer, {name: deviations[name] for name in moved}, encoder, sentences, model)
 
     @once_property
@@ -227,15 +231,6 @@ class StyleClip:
 # ---- published files, and sentences around a description ----
 
 
-def read_templates(path: str | Path) -> list[str]:
-    """Sentences of a text file, one in a line; empty lines are left out. Raises CheckpointError."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read as a text file of templates: {error}.") from error
-    return [line.strip() for line in lines if line.strip()]
-
-
 def default_templates() -> list[str]:
     """The sentences that StyleCLIP uses: CLIP's ImageNet templates, without those that contain "many".
 
@@ -253,59 +248,51 @@ def default_templates() -> list[str]:
     return [sentence for sentence in sentences if " many " not in sentence]
 
 
-def read_effects(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
-    """Reads `fs3.npy`, also called `delta_i_c.npy`, and splits it by layer: layer name -> [I,E], float32.
-
-    Args:
-        path: a file of [C,E]: one row for each style channel of the convolutions without toRGB, in their order. It may
-            leave out the last convolutions, but not a part of one.
-        layers: those of the generator.
+def _read_effects(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
+    """The rows of `fs3.npy`, see `StyleClip.from_files`: layer name -> [I,E], float32. They may leave out convolutions.
 
     Raises:
         CheckpointError: it cannot be read, or holds something else.
         EditError: the rows end within a layer, or there are too many.
     """
-    import numpy as np
-
     array = load_numbers(path)
     if array.dtype.kind != "f" or array.ndim != 2:
         raise CheckpointError(f"{path} holds no table of numbers [channels, features]. Expected fs3.npy (delta_i_c).")
-    return _split(torch.from_numpy(np.ascontiguousarray(array, np.float32)), layers, str(path))
-
-
-def read_deviations(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
-    """Reads the standard deviations from a file like `S_mean_std`: layer name -> [I], float32.
-
-    It may hold all layers or all but toRGB, see `style_vectors`.
-
-    Raises:
-        CheckpointError: it cannot be read, would execute something, or holds something else.
-        EditError: it is for another generator.
-    """
-    import numpy as np
-
-    content = load_pickle(path)
-    if isinstance(content, list | tuple) and len(content) == 2 and isinstance(content[1], list | tuple):
-        vectors = content[1]
-        if all(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in vectors):
-            deviations = [torch.from_numpy(np.array(v, np.float32)).flatten() for v in vectors]
-            return style_vectors(deviations, layers, str(path))
-    raise CheckpointError(f"{path} holds no pair of means and deviations. Expected a file like S_mean_std.")
-
-
-def _split(effects: Tensor, layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
-    """Splits the rows [C,E] of the first convolutions: layer name -> [I,E].
-
-    Raises:
-        EditError: the rows end within a layer, or there are too many.
-    """
+    effects = torch.from_numpy(np.ascontiguousarray(array, np.float32))
     convolutions = [spec for spec in layers if not spec.torgb]
     ends = list(accumulate(spec.style_width for spec in convolutions))  # C after each convolution
     if len(effects) not in ends:
         raise EditError(
-            f"{where} has {len(effects):,} rows, which do not end with a convolution of this generator; all of them "
+            f"{path} has {len(effects):,} rows, which do not end with a convolution of this generator; all of them "
             f"have {ends[-1]:,} channels. It was made for another generator."
         )
     measured = convolutions[: ends.index(len(effects)) + 1]
     parts = torch.split(effects, [spec.style_width for spec in measured])
     return {spec.name: part for spec, part in zip(measured, parts, strict=True)}
+
+
+def read_deviations(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
+    """Reads the standard deviations from a file like `S_mean_std`: layer name -> [I], float32.
+
+    It may hold a vector for each layer, or one for each convolution without toRGB; the widths decide which it is.
+
+    Raises:
+        CheckpointError: it cannot be read, would execute something, or holds something else.
+        EditError: it is for another generator.
+    """
+    content = load_pickle(path)
+    vectors = content[1] if isinstance(content, list | tuple) and len(content) == 2 else None
+    if not isinstance(vectors, list | tuple) or not all(
+        isinstance(vector, np.ndarray) and vector.dtype.kind == "f" for vector in vectors
+    ):
+        raise CheckpointError(f"{path} holds no pair of means and deviations. Expected a file like S_mean_std.")
+    deviations = [torch.from_numpy(np.array(vector, np.float32)).flatten() for vector in vectors]
+    widths = [len(deviation) for deviation in deviations]
+    for chosen in (layers, [spec for spec in layers if not spec.torgb]):
+        if widths == [spec.style_width for spec in chosen]:
+            return {spec.name: deviation for spec, deviation in zip(chosen, deviations, strict=True)}
+    channels = sum(spec.style_width for spec in layers)
+    raise EditError(
+        f"{path} holds {len(vectors)} vectors of {sum(widths):,} numbers in all: this generator has {len(layers)} "
+        f"layers with {channels:,} channels. They are for another one."
+    )

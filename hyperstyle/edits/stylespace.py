@@ -9,15 +9,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.protocol import EditInfo, amounts
+from hyperstyle.edits.catalog import CHANNELS
+from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError, did_you_mean
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 
-__all__ = ["CHANNELS", "PublishedChannels", "StyleEdit", "channel_edit", "published_channels", "style_vectors"]
+_PUBLISHED_STEP = 3.0  # what one unit of the published strengths adds to each channel
 
 
 @dataclass(frozen=True, eq=False)
-class StyleEdit:
+class StyleEdit(StoredEdit):
     """Adds a multiple of a change to the styles of some layers.
 
     Attributes:
@@ -133,7 +134,7 @@ def published_channels(
     lists name channels without a sign: try both.
 
     Args:
-        name: see `CHANNELS`.
+        name: see `catalog.CHANNELS`.
         layers: those of the generator.
         domain: "faces" or "cars".
         deviations: layer name -> [I]; `styleclip.read_deviations` has them from a published file.
@@ -148,8 +149,8 @@ def published_channels(
     key = name.replace("_", " ")
     if key not in published.channels:
         raise EditError(f"no published channels {name!r} for {domain}. {did_you_mean(key, published.channels)}")
-    widths, expected = [spec.style_width for spec in layers], [spec.style_width for spec in published.layers]
-    if widths != expected:
+    official = layer_table(GeneratorConfig.official(published.size))
+    if [spec.style_width for spec in layers] != [spec.style_width for spec in official]:
         raise EditError(
             f"the channels {name!r} are those of the official generator of {published.size} px, and this one has "
             f"{layers[-1].resolution} px and other layers: they mean nothing here. Give channels of its own to "
@@ -160,36 +161,12 @@ def published_channels(
         published.channels[key],
         key,
         deviations=deviations,
-        step=PUBLISHED_STEP if deviations is None else 1.0,
+        step=_PUBLISHED_STEP if deviations is None else 1.0,
         torgb_counted=True,
         low=-5.0 if deviations is None else -10.0,
         high=5.0 if deviations is None else 10.0,
         source=f"StyleSpace channels of {domain}",
         model=model,
-    )
-
-
-def style_vectors(vectors: Sequence[Tensor], layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
-    """The vectors of a file by layer name: one for each layer, or one for each convolution without toRGB.
-
-    Their widths decide which of the two it is.
-
-    Args:
-        vectors: [I] each, in the official order.
-        layers: those of the generator.
-        where: what messages call the file.
-
-    Raises:
-        EditError: neither fits this generator.
-    """
-    widths = [tuple(vector.shape) for vector in vectors]
-    for chosen in (layers, [spec for spec in layers if not spec.torgb]):
-        if widths == [(spec.style_width,) for spec in chosen]:
-            return {spec.name: vector for spec, vector in zip(chosen, vectors, strict=True)}
-    numbers, channels = sum(vector.numel() for vector in vectors), sum(spec.style_width for spec in layers)
-    raise EditError(
-        f"{where} holds {len(vectors)} vectors of {numbers:,} numbers in all: this generator has {len(layers)} layers "
-        f"with {channels:,} channels. They are for another one."
     )
 
 
@@ -200,22 +177,17 @@ def _resolve(
     if not channels or not all(_is_pair(pair) for pair in channels):
         raise EditError(f"edit {name!r} names {channels or 'no channel'}: expected pairs (layer, channel).")
     by_name: dict[str | int, LayerSpec] = {spec.name: spec for spec in layers}
-    convolutions = [spec for spec in layers if not spec.torgb]
-    all_layers: dict[str | int, LayerSpec] = {spec.index: spec for spec in layers}
-    without_torgb: dict[str | int, LayerSpec] = dict(enumerate(convolutions))
-    counts = {None: (all_layers, without_torgb), True: (all_layers,), False: (without_torgb,)}[torgb_counted]
-    for numbered in counts:
-        candidates = [(by_name.get(layer) or numbered.get(layer), channel) for layer, channel in channels]
-        fits = [(spec, c) for spec, c in candidates if spec is not None and 0 <= c < spec.style_width]
+    all_layers = by_name | {spec.index: spec for spec in layers}
+    without_torgb = by_name | dict(enumerate(spec for spec in layers if not spec.torgb))
+    for known in {None: (all_layers, without_torgb), True: (all_layers,), False: (without_torgb,)}[torgb_counted]:
+        fits = [(known[n], c) for n, c in channels if n in known and 0 <= c < known[n].style_width]
         if len(fits) == len(channels):
             return fits
-    (layer, channel), (spec, _) = next(
-        (pair, candidate)
-        for pair, candidate in zip(channels, candidates, strict=True)
-        if candidate[0] is None or not 0 <= candidate[1] < candidate[0].style_width
-    )
-    have = f"has {spec.style_width} there" if spec else f"has no layer {layer!r}, but {layers[0].name} to "
-    have += "" if spec else f"{layers[-1].name} and the numbers 0 to {max(int(n) for n in numbered)}"
+    layer, channel = next((n, c) for n, c in channels if n not in known or not 0 <= c < known[n].style_width)
+    have = f"has no layer {layer!r}, but {layers[0].name} to {layers[-1].name} and the numbers 0 to "
+    have += str(len(known) - len(by_name) - 1)
+    if layer in known:
+        have = f"has {known[layer].style_width} there"
     raise EditError(f"edit {name!r} moves channel {channel} of layer {layer!r}: this generator {have}.")
 
 
@@ -231,65 +203,3 @@ def _deviation(deviations: Mapping[str, Tensor], spec: LayerSpec, channel: int, 
         have = "none" if values is None else tuple(values.shape)
         raise EditError(f"edit {name!r} needs [{spec.style_width}] deviations of {spec.name}: {have} given.")
     return float(values[channel])
-
-
-# ---- channels that others found and named (Wu et al., CVPR 2021, and later repositories) ----
-
-PUBLISHED_STEP = 3.0
-"""What one unit of the published strengths adds to each channel."""
-
-
-@dataclass(frozen=True)
-class PublishedChannels:
-    """Channels of the official generator of one domain.
-
-    Attributes:
-        size: side of its images in pixels.
-        channels: name -> (layer, channel) each; layers in the official order, toRGB counted.
-    """
-
-    size: int
-    channels: Mapping[str, tuple[tuple[int, int], ...]]
-
-    @property
-    def layers(self) -> tuple[LayerSpec, ...]:
-        """The layers of that generator."""
-        return layer_table(GeneratorConfig.official(self.size))
-
-
-CHANNELS: Mapping[str, PublishedChannels] = {
-    "faces": PublishedChannels(
-        1024,
-        {
-            "bangs": ((3, 259), (6, 285), (5, 414), (6, 128), (9, 295), (6, 322), (6, 487), (6, 504)),
-            "black hair": ((12, 479),),
-            "blond hair": ((12, 479), (12, 266)),
-            "earrings": ((8, 81),),
-            "gender": ((9, 6),),
-            "glasses": ((3, 288), (2, 175), (3, 120), (2, 97)),
-            "goatee": ((9, 421),),
-            "grey hair": ((11, 286),),
-            "lipstick": ((15, 45),),
-            "receding hairline": ((5, 414), (6, 322), (6, 497), (6, 504)),
-            "sideburns": ((12, 237),),
-            "smiling": ((6, 501),),
-            "wavy hair": ((6, 500), (8, 128), (5, 92), (6, 394), (6, 323)),
-            "wear suit": ((9, 441), (8, 292), (11, 358), (6, 223)),
-        },
-    ),
-    "cars": PublishedChannels(
-        512,
-        {
-            "car color": ((12, 142), (15, 227)),
-            "front": ((8, 411),),
-            "grass": ((12, 107),),
-            "grill": ((9, 191),),
-            "headlights": ((8, 441), (9, 355)),
-            "hubcap": ((12, 113), (12, 439)),
-            "logo": ((9, 185),),
-            "sky": ((12, 76),),
-            "trees": ((9, 108),),
-            "wheel angle": ((8, 420),),
-        },
-    ),
-}

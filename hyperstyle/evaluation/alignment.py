@@ -3,76 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hyperstyle.align.crop import ffhq_quad
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.decision import LandmarkDetector
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.figures import Progress
+from hyperstyle.evaluation.journal import Record
 from hyperstyle.images import Listing, list_images, load_image
-
-__all__ = ["Difference", "compare_detectors", "distance_of_quads", "photos_of"]
 
 Points = npt.NDArray[np.float64]
 
 _SAME = 0.25  # sides of the square: mean distance of the corners below which two detections are one face
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Two detectors on one photo.
-
-    Attributes:
-        photo: its file name.
-        size: (width, height).
-        faces: found by the first and by the second detector.
-        corners: for each face that both found, mean distance in pixels of the corners of the two crops.
-        sides: side in pixels of the second detector's crop of each.
-    """
-
-    photo: str
-    size: tuple[int, int]
-    faces: tuple[int, int]
-    corners: tuple[float, ...]
-    sides: tuple[float, ...]
-
-
 def compare_detectors(
-    first: LandmarkDetector,
-    second: LandmarkDetector,
-    photos: Sequence[Path],
-    *,
-    on_progress: Progress | None = None,
-) -> tuple[Difference, ...]:
+    first: LandmarkDetector, second: LandmarkDetector, photos: Sequence[Path], on_progress: Progress
+) -> list[Record]:
     """How far the crops of two detectors are apart on each photo, in its pixels.
 
     Faces are paired by their crops, nearest first; a quarter of a side apart they count as two.
+
+    Returns:
+        For each photo:
+
+        "photo", "size": its file name, and (width, height).
+        "faces": found by the first and by the second detector.
+        "corners": for each face that both found, mean distance in pixels of the corners of the two crops.
+        "sides": side in pixels of the second detector's crop of each.
 
     Raises:
         ImageError: a photo that cannot be read.
         HyperStyleError: what a detector raises.
     """
-    differences = []
+    differences: list[Record] = []
     for done, path in enumerate(photos, 1):
         image = load_image(path)
         quads = [[ffhq_quad(points) for points in detector(image)] for detector in (first, second)]
         pairs = _pairs(*quads)
-        differences.append(
-            Difference(
-                path.name,
-                image.size,
-                (len(quads[0]), len(quads[1])),
-                tuple(distance for distance, _ in pairs),
-                tuple(side for _, side in pairs),
-            )
-        )
-        if on_progress is not None:
-            on_progress("comparing", done, len(photos))
-    return tuple(differences)
+        difference = {"photo": path.name, "size": image.size, "faces": tuple(map(len, quads))}
+        difference["corners"] = [distance for distance, _ in pairs]
+        differences.append(difference | {"sides": [side for _, side in pairs]})
+        on_progress("comparing", done, len(photos))
+    return differences
 
 
 def photos_of(folder: Path) -> Listing:

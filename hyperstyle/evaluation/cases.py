@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +17,11 @@ from torch import Tensor, nn
 from hyperstyle.align.prepare import prepare
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, QualityWarning
+from hyperstyle.evaluation.figures import now
 from hyperstyle.evaluation.loading import run_in_subprocess
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import render
-from hyperstyle.inverter import HyperStyleInverter, pick_device
+from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io import hub
 from hyperstyle.io.files import peak_memory
 from hyperstyle.methods.hyperstyle import refine
@@ -25,8 +29,9 @@ from hyperstyle.networks import reference
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+from hyperstyle.runtime.device import pick_device
 
-__all__ = ["SIZES", "Case", "Implementation", "Parts", "Work", "crops_of", "parts_of", "peak_in_subprocess", "prepared"]
+T = TypeVar("T")
 
 SIZES = (256, 512, 1024)
 """Sides of the published faces generators in pixels."""
@@ -39,26 +44,44 @@ Parts = tuple[WEncoder, Generator, Hypernetwork]
 
 @dataclass(frozen=True)
 class Case:
-    """A model to measure; a value, so that a process of its own can build it too.
+    """A model to measure, and how; a value, so that a process of its own can build it too.
 
     Attributes:
         size: side in pixels of the published faces configuration with random weights; not used with `model`.
         model: bundled model, folder or Hub repository; None takes random weights.
         device: "auto", "cpu", "cuda", ...
+        repeat: times to measure.
+        threads: of the processor; None leaves them as they are.
     """
 
     size: int = 1024
     model: str | None = None
     device: str = "cpu"
+    repeat: int = 3
+    threads: int | None = None
 
     def check(self) -> None:
-        """Raises ConfigError for a size that no published generator has and a device that is not there,
-        ModelNotFoundError for a model that is not."""
+        """Raises ConfigError for a size that no published generator has, a device that is not there and a number that
+        cannot be, ModelNotFoundError for a model that is not there."""
         if self.model is not None:
             hub.resolve(self.model)
         elif self.size not in SIZES:
             raise ConfigError(f"a model of {self.size} px: expected 256, 512 or 1024, the published sizes.")
         pick_device(self.device)
+        if self.repeat < 1 or (self.threads is not None and self.threads < 1):
+            raise ConfigError(f"{self.repeat} repeats, {self.threads} threads: expected 1 or more.")
+
+    @contextmanager
+    def threads_set(self) -> Iterator[None]:
+        """So many threads of PyTorch. Raises ConfigError for more than there are processors."""
+        before = torch.get_num_threads()
+        if self.threads is not None and self.threads > (here := max(before, os.cpu_count() or 1)):
+            raise ConfigError(f"{self.threads} threads: this machine has {here} processors.")
+        torch.set_num_threads(self.threads or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     @property
     def words(self) -> str:
@@ -115,7 +138,7 @@ def parts_of(inverter: HyperStyleInverter) -> Parts:
     return model.encoder, model.generator, model.hypernetwork
 
 
-def crops_of(inverter: HyperStyleInverter, count: int) -> Tensor:
+def _crops(inverter: HyperStyleInverter, count: int) -> Tensor:
     """Smooth random images [count,3,h,w] in [-1,1], on the model's device, as `invert` sees them."""
     domain = inverter.model.domain
     coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
@@ -132,7 +155,7 @@ def prepared(implementation: Implementation, inverter: HyperStyleInverter, work:
     """
     encoder, generator, hypernetwork = parts_of(inverter)
     model, to_input = inverter.model, inverter.model.domain.as_network_input
-    crops = crops_of(inverter, 1 if work.edits else work.batch)
+    crops = _crops(inverter, 1 if work.edits else work.batch)
     inputs = crops.to(model.dtype)
 
     if work.edits:
@@ -171,21 +194,28 @@ def prepared(implementation: Implementation, inverter: HyperStyleInverter, work:
     return {"fast": fast, "plain": plainly, "networks": networks_alone}[implementation]
 
 
-def peak_in_subprocess(case: Case, implementation: Implementation | None, work: Work, threads: int) -> int | None:
+def timed(function: Callable[[], T], device: torch.device) -> tuple[T, float, float]:
+    """What a function returns, and its seconds by the clock and of the processor."""
+    start, cpu = now(device), time.process_time()
+    result = function()
+    return result, now(device) - start, time.process_time() - cpu
+
+
+def peak_in_subprocess(case: Case, implementation: Implementation | None, work: Work) -> int | None:
     """The most bytes that a new process has in memory, that of the GPU where the model is there, for building the model
     and doing the work, or, without an implementation, for building it alone; None where the system does not tell.
 
     Raises:
         HyperStyleError: the process was ended from outside, and what building and the work raise.
     """
-    return run_in_subprocess(_peak, case, implementation, work, threads)
+    return run_in_subprocess(_peak, case, implementation, work)
 
 
-def _peak(case: Case, implementation: Implementation | None, work: Work, threads: int) -> int | None:
-    torch.set_num_threads(threads)
-    inverter = case.build()
-    if implementation is not None:
-        prepared(implementation, inverter, work)()
+def _peak(case: Case, implementation: Implementation | None, work: Work) -> int | None:
+    with case.threads_set():
+        inverter = case.build()
+        if implementation is not None:
+            prepared(implementation, inverter, work)()
     if inverter.model.device.type == "cuda":
         return torch.cuda.max_memory_allocated(inverter.model.device)
     return peak_memory()

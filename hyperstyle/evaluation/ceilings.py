@@ -17,16 +17,8 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.generator import Generator
 
-__all__ = [
-    "arithmetic_ceiling",
-    "least_bytes",
-    "memory_ceiling",
-    "operations",
-    "plain_fits",
-    "without_bfloat16",
-]
-
 _MOST = 24 << 30  # bytes that a measurement takes of a computer's memory
+_SECONDS = 1.0  # that a ceiling is measured
 
 
 def operations(parts: Parts, domain: Domain, work: Work) -> int:
@@ -35,13 +27,8 @@ def operations(parts: Parts, domain: Domain, work: Work) -> int:
     Strips have no encoder and no hypernetwork in them: the plain path has dense offsets at hand.
     """
     with torch.device("meta"):
-        encoder, generator, hypernetwork = (
-            WEncoder(parts[0].config),
-            Generator(parts[1].config),
-            Hypernetwork(parts[2].config),
-        )
-        for network in (encoder, generator, hypernetwork):
-            network.eval()
+        encoder, generator = WEncoder(parts[0].config).eval(), Generator(parts[1].config).eval()
+        hypernetwork = Hypernetwork(parts[2].config).eval()
         crop = torch.empty(1, 3, *encoder.config.input_size)
         w = torch.empty(1, generator.config.rows, generator.config.latent_width)
         counter = FlopCounterMode(display=False)
@@ -63,27 +50,27 @@ def least_bytes(parts: Parts, work: Work) -> int:
     return encoder + work.steps * hypernetwork + (1 + work.steps) * (generator + work.batch * maps)
 
 
-def arithmetic_ceiling(dtype: torch.dtype, device: torch.device, *, seconds: float = 1.0) -> float:
+def arithmetic_ceiling(dtype: torch.dtype, device: torch.device) -> float:
     """Operations per second of the best of many 3x3 convolutions, 512 to 512 channels at 64 px, channels last."""
     batch = 32 if device.type == "cuda" else 1
     x = torch.ones(batch, 512, 64, 64, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
     weight = torch.ones(512, 512, 3, 3, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
-    return 2.0 * 512 * 512 * 9 * 64 * 64 * batch / _best(lambda: F.conv2d(x, weight, padding=1), device, seconds)
+    return 2.0 * 512 * 512 * 9 * 64 * 64 * batch / _best(lambda: F.conv2d(x, weight, padding=1), device)
 
 
-def memory_ceiling(device: torch.device, *, seconds: float = 1.0) -> float:
+def memory_ceiling(device: torch.device) -> float:
     """Bytes per second, read and written, of the best of many copies of 256 MB."""
     source = torch.zeros(64 << 20, device=device)
     target = torch.empty_like(source)
-    return 2.0 * source.nbytes / _best(lambda: target.copy_(source), device, seconds)
+    return 2.0 * source.nbytes / _best(lambda: target.copy_(source), device)
 
 
-def _best(function: Callable[[], object], device: torch.device, seconds: float) -> float:
+def _best(function: Callable[[], object], device: torch.device) -> float:
     """Seconds of the fastest call, the first two left out."""
     for _ in range(2):
         function()
     durations: list[float] = []
-    end = now(device) + seconds
+    end = now(device) + _SECONDS
     while not durations or now(device) < end:
         start = now(device)
         function()

@@ -18,29 +18,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.distribution import Features, distance, features_of
-from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measure_all
+from hyperstyle.evaluation.distribution import distances, features_of
+from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, identified, measure_all
 from hyperstyle.evaluation.figures import Progress
 from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.journal import Journal
 from hyperstyle.evaluation.measures import Measure, Measures, face_identity, lpips_distance
-from hyperstyle.evaluation.report.jobs import identified
-from hyperstyle.evaluation.report.missing import Missing
-from hyperstyle.evaluation.tables import Column, Table, Value
+from hyperstyle.evaluation.tables import Column, Table, missing_parts, published_table
 from hyperstyle.images import load_image, to_levels, to_tensor
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder
 from hyperstyle.methods.registry import by_networks
 from hyperstyle.model.parts import Model
-
-__all__ = ["TEST_IMAGES", "CelebaHq", "Networks", "evaluate_celebahq"]
 
 TEST_IMAGES = 2824
 """Images of the test split that published figures are of."""
@@ -57,34 +52,12 @@ _PUBLISHED: Mapping[str, tuple[float, float, float | None, float | None]] = {
 """MSE, LPIPS, ID and FID in the README of github.com/caopulan/GANInverter."""
 
 
-@dataclass(frozen=True)
-class Networks:
-    """Which networks measure, beside MSE and seconds, which need none.
-
-    Attributes:
-        lpips: whether LPIPS with VGG is measured; torchvision fetches its weights.
-        identity, mtcnn: file of CurricularFace, and folder of the detector that it needs; for ID.
-        inception: file of the weights that torch-fidelity publishes; for FID.
-    """
-
-    lpips: bool = True
-    identity: Path | None = None
-    mtcnn: Path | None = None
-    inception: Path | None = None
-
-    def missing(self) -> list[Missing]:
-        """What is not measured without the files that were not named."""
-        table = (
-            (not self.lpips, "LPIPS", "--lpips no was given", "--lpips yes"),
-            (
-                self.identity is None,
-                "ID",
-                "its networks were not named",
-                "--identity CURRICULAR_FACE_FILE --mtcnn FOLDER",
-            ),
-            (self.inception is None, "FID", "its network was not named", "--fid INCEPTION_FILE.pth"),
-        )
-        return [Missing(what, because, change) for is_missing, what, because, change in table if is_missing]
+_COLUMNS = (
+    Column("mse", "MSE", ".4f", "low"),
+    Column("lpips", "LPIPS", ".4f", "low"),
+    Column("identity", "ID", ".2f", "high"),
+    Column("fid", "FID", ".4f", "low"),
+)
 
 
 @dataclass(frozen=True)
@@ -93,13 +66,15 @@ class CelebaHq:
 
     Attributes:
         table: a row for each method: "mse", "lpips", "identity", "fid" and "seconds", None where not measured.
+        about: what its figures are of.
         published: the published rows of these methods, without seconds.
         missing: what was not measured.
     """
 
     table: Table
+    about: str
     published: Table
-    missing: tuple[Missing, ...]
+    missing: Table
 
 
 def evaluate_celebahq(
@@ -107,8 +82,11 @@ def evaluate_celebahq(
     images: EvaluationImages,
     out: Path,
     trials: Sequence[Trial] | None = None,
-    networks: Networks | None = None,
     *,
+    lpips: bool = True,
+    identity: Path | None = None,
+    mtcnn: Path | None = None,
+    inception: Path | None = None,
     on_progress: Progress | None = None,
 ) -> CelebaHq:
     """Inverts all images by every trial and compares; the same call goes on where one was interrupted.
@@ -118,7 +96,9 @@ def evaluate_celebahq(
         images: the test images.
         out: a folder, which is created, for `rows.jsonl` and the reconstructions.
         trials: methods; None is all that the model's networks can do.
-        networks: what measures; None is MSE and LPIPS alone.
+        lpips: whether LPIPS with VGG is measured; torchvision fetches its weights.
+        identity, mtcnn: file of CurricularFace, and folder of the detector that it needs; for ID.
+        inception: file of the weights that torch-fidelity publishes; for FID.
         on_progress: called with the trial, images done, and images.
 
     Raises:
@@ -127,16 +107,16 @@ def evaluate_celebahq(
         MissingDependencyError: FID without torch-fidelity, LPIPS without lpips.
         CheckpointError: a file cannot be used.
     """
-    model, networks = inverter.model, networks or Networks()
+    model = inverter.model
     trials = [Trial(name) for name in by_networks(model)] if trials is None else list(trials)
     check_trials(model, trials)
-    if (networks.identity is None) != (networks.mtcnn is None):
+    if (identity is None) != (mtcnn is None):
         raise ConfigError("--identity and --mtcnn go together: the network, and the detector it needs.")
-    measures = _measures(model, networks)
-    same_person = None
-    if networks.identity is not None and networks.mtcnn is not None:
-        same_person = face_identity(networks.identity, networks.mtcnn, model.device)
-    features = None if networks.inception is None else features_of(model, networks.inception)[0]
+    chosen = [Measure("mse", "MSE", about="of values in [-1, 1], at the encoder's size", function=metrics.l2)]
+    if lpips:
+        chosen.append(Measure("lpips", "LPIPS", about="with VGG", function=lpips_distance(model.device, "vgg")))
+    same_person = None if identity is None or mtcnn is None else face_identity(identity, mtcnn, model.device)
+    features = None if inception is None else features_of(model, inception)[0]
     make_folder(out)
     weights = identified(model)
     about = {
@@ -144,49 +124,50 @@ def evaluate_celebahq(
         "model": weights,
         "pictures": images.source,
         "size": model.domain.input_size,
-        "measures": [measure.key for measure in measures.chosen],
-        "identity": None if networks.identity is None else networks.identity.name,
+        "measures": [measure.key for measure in chosen],
+        "identity": None if identity is None else identity.name,
     }
-    study = Study(images, measures, Journal(out / "rows.jsonl", about), out, full_size=True)
+    measures, journal = Measures(tuple(chosen), _at_encoder_size), Journal(out / "rows.jsonl", about)
+    study = Study(images, measures, journal, out, full_size=True)
     jobs = [Job.of(trial, inverter, len(images), model=weights) for trial in trials]
 
-    def identity(
-        job: Job, i: int, inversion: Inversion, on_the_way: Mapping[int, Tensor]
-    ) -> Mapping[str, float | None]:
+    def original(i: int) -> Tensor:  # the image as its file has it [3,H,W]
+        return to_tensor(load_image(images.files[i])) if images.files else images.load(i)
+
+    def compare_faces(job: Job, i: int, inversion: Inversion, steps: Mapping[int, Tensor]) -> Mapping[str, object]:
         if same_person is None:
             return {}
         rebuilt = _rounded(inversion.tensor)
-        original = _original(images, i).to(rebuilt)
-        if original.shape != rebuilt.shape:
-            original = F.interpolate(original, rebuilt.shape[2:], mode="bilinear", antialias=True)
-        value = float(same_person(rebuilt, original))
+        image = original(i)[None].to(rebuilt)
+        if image.shape != rebuilt.shape:
+            image = F.interpolate(image, rebuilt.shape[2:], mode="bilinear", antialias=True)
+        value = float(same_person(rebuilt, image))
         return {"identity": None if math.isnan(value) else value}  # NaN: no face was found in one of them
 
-    measure_all(study, jobs, on_progress, extra=identity)
-    fids = {} if features is None else _fids(study, jobs, features)
-    rows = [_row(study, job) | {"fid": fids.get(job.label)} for job in jobs]
+    measure_all(study, jobs, on_progress, extra=compare_faces)
+    rows = []
+    for job in jobs:
+        records = study.rows(job.label, job.count)
+        same = [value for record in records if (value := record.get("identity")) is not None]
+        mean = statistics.fmean(same) if same else None
+        rows.append(measures.row(job.label, records) | {"identity": mean, "fid": None})
+    if features is not None and len(images) > 1:
+        for row, both in zip(rows, distances(study, jobs, features, original), strict=True):
+            row["fid"] = both.fid
     about_images = f"{len(images)} images of {images.source}, one at a time."
     if len(images) != TEST_IMAGES:
         about_images += f" Published figures are of the {TEST_IMAGES:,} images of the test split."
-    table = Table("celebahq", "CelebA-HQ", about_images, (_METHOD, *_COLUMNS, _SECONDS), rows)
-    return CelebaHq(table, _published(trials), tuple(networks.missing()))
-
-
-_METHOD = Column("method", "method")
-_COLUMNS = (
-    Column("mse", "MSE", ".4f", "low"),
-    Column("lpips", "LPIPS", ".4f", "low"),
-    Column("identity", "ID", ".2f", "high"),
-    Column("fid", "FID", ".4f", "low"),
-)
-_SECONDS = Column("seconds", "seconds", ".3f", "low")
-
-
-def _measures(model: Model, networks: Networks) -> Measures:
-    chosen = [Measure("mse", "MSE", "low", 4, "of values in [-1, 1], at the encoder's size", metrics.l2)]
-    if networks.lpips:
-        chosen.append(Measure("lpips", "LPIPS", "low", 4, "with VGG", lpips_distance(model.device, "vgg")))
-    return Measures(tuple(chosen), _at_encoder_size)
+    files = "--identity CURRICULAR_FACE_FILE --mtcnn FOLDER"
+    missing = missing_parts(
+        (
+            (not lpips, "LPIPS", "--lpips no was given", "--lpips yes"),
+            (identity is None, "ID", "its networks were not named", files),
+            (inception is None, "FID", "its network was not named", "--fid INCEPTION_FILE.pth"),
+        )
+    )
+    published = published_table(_COLUMNS, _PUBLISHED, [trial.method for trial in trials if trial.steps is None])
+    table = Table((Column("method", "method"), *_COLUMNS, Column("seconds", "seconds", ".3f", "low")), rows)
+    return CelebaHq(table, about_images, published, missing)
 
 
 def _at_encoder_size(model: Model, image: Tensor) -> Tensor:
@@ -200,38 +181,3 @@ def _at_encoder_size(model: Model, image: Tensor) -> Tensor:
 def _rounded(image: Tensor) -> Tensor:
     """As a file would hold it: [B,3,H,W] in [-1,1], of 256 levels."""
     return to_levels(image).round() / 127.5 - 1
-
-
-def _original(images: EvaluationImages, i: int) -> Tensor:
-    """The image as its file has it: [1,3,H,W] in [-1,1]."""
-    return (to_tensor(load_image(images.files[i])) if images.files else images.load(i))[None]
-
-
-def _fids(study: Study, jobs: Sequence[Job], features: Features) -> dict[str, float]:
-    """FID of each method; none of fewer than 2 images."""
-    places, device = range(len(study.images)), jobs[0].inverter.model.device
-    if len(places) < 2:
-        return {}
-    real = torch.cat([features(_original(study.images, i).to(device)) for i in places])
-    fids = {}
-    for job in jobs:
-        files = [study.reconstruction(job, i) for i in places]
-        rebuilt = torch.cat([features(to_tensor(load_image(file))[None].to(device)) for file in files])
-        fids[job.label] = distance(real, rebuilt).fid
-    return fids
-
-
-def _row(study: Study, job: Job) -> dict[str, Value]:
-    """The means of a method."""
-    records = study.rows(job.label, job.count)
-    row = study.measures.row(job.label, records)
-    identities = [value for record in records if (value := record.get("identity")) is not None]
-    row["identity"] = statistics.fmean(identities) if identities else None
-    return row
-
-
-def _published(trials: Sequence[Trial]) -> Table:
-    names = [trial.method for trial in trials if trial.steps is None and trial.method in _PUBLISHED]
-    keys = [column.key for column in _COLUMNS]
-    rows = [{"method": name, **dict(zip(keys, _PUBLISHED[name], strict=True))} for name in names]
-    return Table("published", "Published", "github.com/caopulan/GANInverter, README", (_METHOD, *_COLUMNS), rows)

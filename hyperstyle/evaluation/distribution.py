@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, WeightsError
-from hyperstyle.images import to_levels
+from hyperstyle.evaluation.engine import Job, Study
+from hyperstyle.images import load_image, to_levels, to_tensor
 from hyperstyle.io.components import save_torch
 from hyperstyle.io.torch_files import load_state
 from hyperstyle.model.parts import Model
 
-__all__ = ["Distance", "Features", "distance", "features_of"]
-
 Features = Callable[[Tensor], Tensor]
-"""Images [B,3,h,w] in [-1,1] -> [B,E] float64 on the CPU."""
+"""Images [B,3,h,w] in [-1,1] on any device -> [B,E] float64 on the CPU."""
 
 _SUBSETS, _SUBSET = 100, 1000  # as published; of fewer images all are one subset
 
@@ -58,18 +57,41 @@ def features_of(model: Model, inception: Path | None) -> tuple[Features, str]:
             'FID and KID need torch-fidelity, which is not installed. Run: pip install "hyperstyle-inversion[fid]".'
         ) from error
     if inception is not None:
-        return _inception(inception, model.device), "Inception"
-    evaluator = model.evaluator
-    if evaluator is None:
+        extract, name = _inception(inception, model.device), "Inception"
+    elif model.evaluator is not None:
+        extract, name = model.evaluator.embedding, "the evaluator"
+    else:
         raise MethodError(
             "FID and KID need a network that sees images: name the file of Inception's weights, --fid FILE.pth."
         )
 
-    def embed(image: Tensor) -> Tensor:
-        with torch.no_grad():
-            return evaluator.embedding(image).double().cpu()
+    @torch.no_grad()
+    def features(image: Tensor) -> Tensor:
+        return extract(image.to(model.device)).double().cpu()
 
-    return embed, "the evaluator"
+    return features, name
+
+
+def distances(
+    study: Study, jobs: Sequence[Job], features: Features, original: Callable[[int], Tensor]
+) -> list[Distance]:
+    """FID and KID of the reconstructions by each job, which the study has saved.
+
+    Args:
+        study: what was measured.
+        jobs: methods that inverted all its images.
+        features: what is compared.
+        original: index -> the image [3,H,W] that the reconstruction is compared with.
+
+    Raises:
+        ConfigError: fewer than 2 images.
+    """
+    places = range(len(study.images))
+    real = torch.cat([features(original(i)[None]) for i in places])
+    return [
+        distance(real, torch.cat([features(to_tensor(load_image(study.reconstruction(job, i)))[None]) for i in places]))
+        for job in jobs
+    ]
 
 
 def distance(real: Tensor, rebuilt: Tensor) -> Distance:
@@ -107,11 +129,4 @@ def _inception(path: Path, device: torch.device) -> Features:
                 "weights-inception-2015-12-05-6726825d.pth."
             ) from error
     network = network.to(device)
-
-    def embed(image: Tensor) -> Tensor:
-        with torch.no_grad():
-            levels = to_levels(image).round().to(torch.uint8).to(device)
-            features: Tensor = network(levels)[0]
-        return features.double().cpu()
-
-    return embed
+    return lambda image: network(to_levels(image).round().to(torch.uint8))[0]

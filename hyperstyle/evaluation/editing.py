@@ -19,18 +19,6 @@ from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 
-__all__ = [
-    "EditCurve",
-    "EditPoint",
-    "Editing",
-    "evaluate_editing",
-    "measurable_edits",
-    "monotone_share",
-    "population_std",
-    "spearman",
-    "strengths_of",
-]
-
 _SHOWN = 2  # images kept for a contact sheet
 
 
@@ -120,10 +108,10 @@ def evaluate_editing(
     """
     model = inverter.model
     names = measurable_edits(model, edits)
-    if points < 2:
-        raise ConfigError(f"points={points}: expected 2 strengths or more.")
-    traits = list(dict.fromkeys(trait for name in model.edits if (trait := _trait(model, name))))
-    spread = population_std(traits)
+    check_points(points)
+    trait_of = _measurable_traits(model)
+    traits = list(dict.fromkeys(trait_of.values()))
+    spread = {trait: attribute_deviations()[trait] for trait in traits}
     strengths = {name: strengths_of(model.edits[name].info.low, model.edits[name].info.high, points) for name in names}
     images = given_crops(model, crops)
     crops = torch.stack([images.load(i) for i in range(len(images))]).to(model.device)
@@ -145,7 +133,7 @@ def evaluate_editing(
     curves = []
     for (name, offsets), parts in readings.items():
         joined = _Readings(*(torch.cat(tensors, 1) for tensors in zip(*parts, strict=True)))
-        curves.append(_curve(name, _trait(model, name), offsets, strengths[name], joined, traits, spread))
+        curves.append(_curve(name, trait_of[name], offsets, strengths[name], joined, spread))
     return Editing(tuple(curves), len(crops), spread, crops[:_SHOWN].cpu(), shown)
 
 
@@ -164,9 +152,9 @@ def measurable_edits(model: Model, names: Sequence[str] | None = None) -> list[s
     for name in names:
         if name not in model.edits:
             raise EditError(f"no edit named {name!r} in this model. {did_you_mean(name, model.edits)}")
-    unread = [f"{name} (trait {model.edits[name].info.trait!r})" for name in names if not _trait(model, name)]
+    measurable = _measurable_traits(model)
+    unread = [f"{name} (trait {model.edits[name].info.trait!r})" for name in names if name not in measurable]
     if unread:
-        measurable = [name for name in model.edits if _trait(model, name)]
         raise EditError(
             f"the evaluator reads no trait of these edits: {', '.join(unread)}. An edit's info names the trait it "
             f"moves; edits of this model that can be measured: {', '.join(measurable) or 'none'}."
@@ -174,16 +162,23 @@ def measurable_edits(model: Model, names: Sequence[str] | None = None) -> list[s
     return names
 
 
+def _measurable_traits(model: Model) -> dict[str, str]:
+    """Edit -> the trait that it names, for edits whose trait the evaluator reads and whose population is known."""
+    read = () if model.evaluator is None else model.evaluator.config.traits
+    traits = {name: edit.info.trait or "" for name, edit in model.edits.items()}
+    return {name: trait for name, trait in traits.items() if trait in read and trait in attribute_deviations()}
+
+
+def check_points(points: int) -> None:
+    """Raises ConfigError for fewer than 2 strengths."""
+    if points < 2:
+        raise ConfigError(f"points={points}: expected 2 strengths or more.")
+
+
 def strengths_of(low: float, high: float, points: int) -> tuple[float, ...]:
     """`points` strengths from `low` to `high`, and 0, which changes are measured against."""
     even = [low + (high - low) * i / (points - 1) for i in range(points)]
     return tuple(sorted({0.0, *(s for s in even if abs(s) > 1e-9 * (high - low))}))
-
-
-def population_std(traits: Sequence[str]) -> dict[str, float]:
-    """Standard deviation of each trait over avatars as they are drawn: 0.29 for all but the flags."""
-    known = attribute_deviations()
-    return {trait: known[trait] for trait in traits}
 
 
 def monotone_share(values: Tensor) -> float:
@@ -233,44 +228,25 @@ def _sweep(
 
 
 def _curve(
-    edit: str,
-    trait: str,
-    offsets: bool,
-    strengths: Sequence[float],
-    readings: _Readings,
-    traits: Sequence[str],
-    spread: Mapping[str, float],
+    edit: str, trait: str, offsets: bool, strengths: Sequence[float], readings: _Readings, spread: Mapping[str, float]
 ) -> EditCurve:
-    column, zero = list(traits).index(trait), list(strengths).index(0.0)
+    traits, zero = list(spread), list(strengths).index(0.0)
+    column = traits.index(trait)
     values = readings.traits.double()  # [S,N,K]
-    change = (values - values[zero]) / torch.tensor([spread[name] for name in traits], dtype=torch.float64)
+    trait_values = values[:, :, column]  # [S,N]
+    change = (values - values[zero]) / torch.tensor(list(spread.values()), dtype=torch.float64)
     moved = change[[i for i in range(len(strengths)) if i != zero]].abs().mean((0, 1))  # [K]
-    points = [
-        EditPoint(
-            strength,
-            values[i, :, column].mean().item(),
-            values[i, :, column].std(correction=0).item(),
-            change[i, :, column].mean().item(),
-            readings.identity[i].double().mean().item(),
-            readings.to_crop[i].double().mean().item(),
-        )
-        for i, strength in enumerate(strengths)
-    ]
-    other_traits = [k for k in range(len(traits)) if k != column and float(moved[column]) > 0]
-    leak = {traits[k]: (moved[k] / moved[column]).item() for k in other_traits}
+    figures = (trait_values, change[:, :, column], readings.identity.double(), readings.to_crop.double())
+    value, mean_change, identity, to_crop = (figure.mean(1).tolist() for figure in figures)  # S numbers each
+    deviation = [row.std(correction=0).item() for row in trait_values]
+    columns = (strengths, value, deviation, mean_change, identity, to_crop)
+    leak = {name: (moved[k] / moved[column]).item() for k, name in enumerate(traits) if k != column}
     return EditCurve(
         edit,
         trait,
         offsets,
-        tuple(points),
-        monotone_share(values[:, :, column]),
-        spearman(strengths, values[:, :, column]),
-        leak,
+        tuple(EditPoint(*point) for point in zip(*columns, strict=True)),
+        monotone_share(trait_values),
+        spearman(strengths, trait_values),
+        leak if float(moved[column]) > 0 else {},
     )
-
-
-def _trait(model: Model, edit: str) -> str:
-    """The trait of an edit, "" where it names none that can be measured."""
-    trait = model.edits[edit].info.trait
-    known = model.evaluator is not None and trait in model.evaluator.config.traits and trait in attribute_deviations()
-    return trait if trait is not None and known else ""

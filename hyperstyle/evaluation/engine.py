@@ -27,10 +27,9 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.measure import without_metrics
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder, peak_memory
-from hyperstyle.methods.registry import MethodLike, Start, Steps, by_networks, resolve_method
-from hyperstyle.model.parts import Model
-
-__all__ = ["Job", "Study", "Trial", "check_trials", "invert_one", "is_feed_forward", "measure_all"]
+from hyperstyle.methods.base import Start
+from hyperstyle.methods.registry import MethodLike, Steps, by_networks, resolve_method
+from hyperstyle.model.parts import Model, fingerprint
 
 
 @dataclass(frozen=True)
@@ -190,6 +189,11 @@ def check_trials(model: Model, trials: Sequence[Trial]) -> None:
         raise ConfigError(f"methods {names}: expected 1 or more, each once.")
     for trial in trials:
         resolve_method(model, trial.method, steps=trial.steps)
+
+
+def identified(model: Model) -> str:
+    """What changes with any weight of a model's networks, and with its steps, for `Job.model`."""
+    return f"{fingerprint(*model.networks.values())} {model.steps}"
 
 
 def is_feed_forward(model: Model, method: str) -> bool:

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.errors import MethodError
-from hyperstyle.evaluation.editing import population_std, strengths_of
+from hyperstyle.evaluation.editing import strengths_of
+from hyperstyle.evaluation.held_out import attribute_deviations
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.model.parts import Model
-
-__all__ = ["EffectCurve", "EffectPoint", "at_changes", "compared", "effect_curves", "read_edits"]
 
 _STEP = 0.25  # from one compared change to the next, in population standard deviations of the trait
 
@@ -85,29 +84,22 @@ def read_edits(inversion: Inversion, edits: Sequence[str], *, points: int) -> di
     Raises:
         MethodError: the model has no evaluator, or the inversion no crop.
     """
+    model, domain = inversion.model, inversion.model.domain
+    if model.evaluator is None or inversion.crop is None:
+        raise MethodError("editing is measured by an evaluator, on inversions of known crops.")
     readings = {}
     for name in edits:
-        info = inversion.model.edits[name].info
+        info = model.edits[name].info
         trait = info.trait or ""
-        change, identity = _read(inversion, name, strengths_of(info.low, info.high, points), trait)
-        change = change / population_std([trait])[trait]
+        column = model.evaluator.config.traits.index(trait)
+        edited = inversion.edit(name, strengths_of(info.low, info.high, points))
+        with torch.no_grad():
+            before = model.evaluator(domain.resize_to_input(inversion.tensor))[:, column]
+            images = domain.resize_to_input(edited.tensor)  # [S,3,h,w]
+            change = (model.evaluator(images)[:, column] - before).cpu() / attribute_deviations()[trait]
+            identity = metrics.identity(images, inversion.crop.repeat(len(images), 1, 1, 1), model.evaluator).cpu()
         readings[name] = {"changes": change.tolist(), "identities": identity.tolist()}
     return readings
-
-
-def _read(inversion: Inversion, edit: str, strengths: Sequence[float], trait: str) -> tuple[Tensor, Tensor]:
-    """The change of the trait, and the identity similarity to the crop, at each strength: [S] each, on the CPU."""
-    evaluator, domain = inversion.model.evaluator, inversion.model.domain
-    edited = inversion.edit(edit, strengths)
-    if evaluator is None or edited.crop is None:
-        raise MethodError("editing is measured by an evaluator, on inversions of known crops.")
-    column = evaluator.config.traits.index(trait)
-    with torch.no_grad():
-        before = evaluator(domain.resize_to_input(inversion.tensor))[:, column]
-        images = domain.resize_to_input(edited.tensor)  # [S,3,h,w]
-        change = evaluator(images)[:, column] - before
-        identity = metrics.identity(images, edited.crop, evaluator)
-    return change.cpu(), identity.cpu()
 
 
 def effect_curves(
@@ -133,46 +125,26 @@ def effect_curves(
         info = model.edits[edit].info
         strengths = strengths_of(info.low, info.high, points)
         changes, identities = (
-            {m: [row["edits"][edit][key] for row in records] for m, records in rows.items()}
+            {
+                method: torch.tensor([row["edits"][edit][key] for row in records], dtype=torch.float64)
+                for method, records in rows.items()
+            }
             for key in ("changes", "identities")
-        )
-        for method, (curve, mean) in compared(strengths, _tensors(changes), _tensors(identities)).items():
-            read = tuple(map(tuple, changes[method])), tuple(map(tuple, identities[method]))
+        )  # [N,S] each
+        limit = math.ceil(max(change.abs().max().item() for change in changes.values()) / _STEP)
+        grid = [_STEP * k for k in range(-limit, limit + 1)]  # T changes
+        at_grid = {method: at_changes(strengths, changes[method], identities[method], grid) for method in rows}
+        reached = torch.stack([at.isfinite() for at in at_grid.values()]).all(0)  # [N,T]
+        frequent = [j for j in range(len(grid)) if 4 * int(reached[:, j].sum()) >= len(reached)]
+        for method, at in at_grid.items():
+            curve = tuple(
+                EffectPoint(grid[j], at[reached[:, j], j].mean().item(), int(reached[:, j].sum())) for j in frequent
+            )
+            moved = [point.identity for point in curve if point.change]
+            mean = sum(moved) / len(moved) if moved else None
+            read = (tuple(map(tuple, values[method].tolist())) for values in (changes, identities))
             curves.append(EffectCurve(edit, info.trait or "", method, curve, mean, strengths, *read))
     return tuple(curves)
-
-
-def _tensors(values: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Tensor]:
-    """Method -> its table as a tensor [N,S], float64."""
-    return {method: torch.tensor(table, dtype=torch.float64) for method, table in values.items()}  # [N,S]
-
-
-def compared(
-    strengths: Sequence[float], changes: Mapping[str, Tensor], values: Mapping[str, Tensor]
-) -> dict[str, tuple[tuple[EffectPoint, ...], float | None]]:
-    """The points of one edit for each method, at changes that at least a quarter of the images reach with every method.
-
-    Args:
-        strengths: S numbers in ascending order, 0 among them.
-        changes: method -> [N,S] change of the trait, for the same N images.
-        values: method -> [N,S] identity similarity.
-
-    Returns:
-        Method -> (points, mean identity over the points but that of change 0, None if there is no other).
-    """
-    limit = math.ceil(max(change.abs().max().item() for change in changes.values()) / _STEP)
-    grid = [_STEP * k for k in range(-limit, limit + 1)]  # T changes
-    at_grid = {method: at_changes(strengths, change, values[method], grid) for method, change in changes.items()}
-    reached = torch.stack([at.isfinite() for at in at_grid.values()]).all(0)  # [N,T]
-    frequent = [j for j in range(len(grid)) if 4 * int(reached[:, j].sum()) >= len(reached)]
-    result: dict[str, tuple[tuple[EffectPoint, ...], float | None]] = {}
-    for method, at in at_grid.items():
-        points = tuple(
-            EffectPoint(grid[j], at[reached[:, j], j].mean().item(), int(reached[:, j].sum())) for j in frequent
-        )
-        moved = [point.identity for point in points if point.change]
-        result[method] = points, sum(moved) / len(moved) if moved else None
-    return result
 
 
 def at_changes(strengths: Sequence[float], changes: Tensor, values: Tensor, goals: Sequence[float]) -> Tensor:

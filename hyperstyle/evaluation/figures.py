@@ -16,8 +16,6 @@ import torch
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.model.parts import Model
 
-__all__ = ["HELD_OUT_SEED", "Point", "Progress", "Row", "machine", "mean_point", "mean_row", "now"]
-
 HELD_OUT_SEED = 900_001
 """Of the held-out avatars: no training set uses it."""
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from hyperstyle.evaluation.editing import Editing
 from hyperstyle.images import image_grid, to_images
 
-__all__ = ["editing_grid", "reconstruction_grid"]
-
 _SMALLEST_TILE = 128  # pixels
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError
 from hyperstyle.images import load_image, to_tensor
 
-__all__ = ["HELD_OUT", "MORE_CROPS", "attribute_deviations", "held_out_avatars"]
-
 HELD_OUT = 64
 """How many crops there are."""
 

@@ -18,8 +18,6 @@ from hyperstyle.images import list_images, to_pil, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 
-__all__ = ["EvaluationImages", "digest", "folder_images", "given_crops", "held_out_images"]
-
 _NO_FACE = re.compile("no face (was found|could be detected)|no aligner")  # in what `align.decision.decide` notes
 
 
@@ -37,8 +35,6 @@ class EvaluationImages:
         uncut: (name, reason) of images in which no face was found, so that the whole image is used as the crop.
         files: the file of each image, for those of a folder; otherwise empty.
     """
-
-    __test__ = False  # no test, whatever pytest makes of the name
 
     source: str
     names: tuple[str, ...]

@@ -10,8 +10,6 @@ from typing import Any
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.files import append_line, write_text
 
-__all__ = ["Journal", "Record"]
-
 Record = dict[str, Any]
 """One line: "method" and "picture" name it; the other entries are what was measured."""
 

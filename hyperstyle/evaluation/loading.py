@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,64 +17,22 @@ from PIL import Image
 
 from hyperstyle.errors import ConfigError, HyperStyleError, QualityWarning
 from hyperstyle.evaluation.figures import machine
+from hyperstyle.evaluation.journal import Record
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import peak_memory
 from hyperstyle.io.torch_files import load_state
 
-__all__ = ["Loading", "Spread", "measure_loading", "run_in_subprocess"]
-
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Spread:
-    """A figure over the repeats."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Median, smallest and largest."""
-        return cls(statistics.median(values), min(values), max(values))
-
-
-@dataclass(frozen=True)
-class Loading:
-    """What `measure_loading` measured.
-
-    Attributes:
-        model: the folder.
-        weights: bytes of its weights files.
-        seconds: from the call of `from_pretrained` to its return: files are mapped, hashed and checked.
-        official_seconds: of `torch.load` of the official files, all numbers read; None where none were given.
-        official_mapped_seconds: the same with `mmap=True`, which reads no number.
-        imported, loaded, inverted: peak resident memory in bytes, from the start of the process to the end of the
-            imports, of loading, of the inversion; None where the system does not tell.
-        share: `weights` in the peak of the inversion.
-        steps: of the inversion of one image.
-        repeats: how often each was measured.
-        machine: what the figures depend on.
-    """
-
-    model: str
-    weights: int
-    seconds: Spread
-    official_seconds: Spread | None
-    official_mapped_seconds: Spread | None
-    imported: Spread | None
-    loaded: Spread | None
-    inverted: Spread | None
-    share: float | None
-    steps: int
-    repeats: int
-    machine: dict[str, Any]
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """A figure over the repeats: "median", "low" (the smallest) and "high" (the largest)."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
 def measure_loading(
     folder: Path, *, official: Sequence[Path] = (), image: Path | None = None, steps: int = 5, repeats: int = 3
-) -> Loading:
+) -> Record:
     """Loads the model and inverts one image on the CPU in float32, and loads the official files, in turn.
 
     Args:
@@ -85,46 +42,40 @@ def measure_loading(
         steps: of the hypernetwork.
         repeats: how often; each time in new processes.
 
+    Returns:
+        What was measured; figures over the repeats are as `spread` returns them.
+
+        "model": the folder.
+        "weights": bytes of its weights files.
+        "seconds": from the call of `from_pretrained` to its return: files are mapped, hashed and checked.
+        "official_seconds": of `torch.load` of the official files, all numbers read; None where none were given.
+        "official_mapped_seconds": the same with `mmap=True`, which reads no number.
+        "imported", "loaded", "inverted": peak resident memory in bytes, from the start of the process to the end of
+            the imports, of loading, of the inversion; None where the system does not tell.
+        "share": "weights" in the peak of the inversion.
+        "steps": of the inversion of one image.
+        "repeats": how often each was measured.
+        "machine": what the figures depend on.
+
     Raises:
         ConfigError: fewer than 1 repeat.
         HyperStyleError: what loading or inverting raises, or a process that was ended from outside.
     """
     if repeats < 1:
         raise ConfigError(f"{repeats} repeats: expected 1 or more.")
-    runs, read, mapped = [], [], []
+    runs: list[Record] = []
     for _ in range(repeats):
-        runs.append(run_in_subprocess(_run, folder, image, steps))
-        if official:
-            read.append(run_in_subprocess(_read, tuple(official), False))
-            mapped.append(run_in_subprocess(_read, tuple(official), True))
+        run = run_in_subprocess(_run, folder, image, steps)
+        for key, mmap in (("official_seconds", False), ("official_mapped_seconds", True)):
+            run[key] = run_in_subprocess(_read, tuple(official), mmap) if official else None
+        runs.append(run)
     weights = sum(file.stat().st_size for file in folder.glob("*/model.safetensors"))
-
-    def peak(place: int) -> Spread | None:
-        values = [run.peaks[place] for run in runs]
-        return Spread.of([v for v in values if v is not None]) if None not in values else None
-
-    inverted = peak(2)
-    return Loading(
-        model=str(folder),
-        weights=weights,
-        seconds=Spread.of([run.seconds for run in runs]),
-        official_seconds=Spread.of(read) if read else None,
-        official_mapped_seconds=Spread.of(mapped) if mapped else None,
-        imported=peak(0),
-        loaded=peak(1),
-        inverted=inverted,
-        share=None if inverted is None else weights / inverted.median,
-        steps=steps,
-        repeats=repeats,
-        machine=runs[0].machine,
-    )
-
-
-@dataclass(frozen=True)
-class _Run:
-    seconds: float
-    peaks: tuple[int | None, int | None, int | None]
-    machine: dict[str, Any]
+    result: Record = {"model": str(folder), "weights": weights}
+    for key in ("seconds", "official_seconds", "official_mapped_seconds", "imported", "loaded", "inverted"):
+        values = [run[key] for run in runs]
+        result[key] = None if None in values else spread(values)
+    share = None if result["inverted"] is None else weights / result["inverted"]["median"]
+    return result | {"share": share, "steps": steps, "repeats": repeats, "machine": runs[0]["machine"]}
 
 
 def run_in_subprocess(function: Callable[..., T], *arguments: Any) -> T:
@@ -138,19 +89,17 @@ def run_in_subprocess(function: Callable[..., T], *arguments: Any) -> T:
             ) from error
 
 
-def _run(folder: Path, image: Path | None, steps: int) -> _Run:
-    imported = peak_memory()
+def _run(folder: Path, image: Path | None, steps: int) -> Record:
+    run: Record = {"imported": peak_memory()}
     start = time.perf_counter()
     inverter = HyperStyleInverter.from_pretrained(folder, device="cpu")
-    seconds = time.perf_counter() - start
-    loaded = peak_memory()
+    run |= {"seconds": time.perf_counter() - start, "loaded": peak_memory(), "machine": machine(inverter.model)}
     height, width = inverter.model.domain.input_size
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", QualityWarning)  # noise is not what a model is made for
         inverter.invert(Image.fromarray(noise) if image is None else image, steps=steps, align=False)
-    inverted = peak_memory()
-    return _Run(seconds, (imported, loaded, inverted), machine(inverter.model))
+    return run | {"inverted": peak_memory()}
 
 
 def _read(files: tuple[Path, ...], mmap: bool) -> float:

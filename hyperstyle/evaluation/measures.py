@@ -23,30 +23,21 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.lpips import load_lpips
 from hyperstyle.networks.perception.similarity import load_curricular, load_moco
 
-__all__ = ["Compare", "Measure", "Measures", "choose_measures", "face_identity", "lpips_distance", "own_measures"]
-
 _SIZE = 256  # pixels; the size of the published figures
 
 Compare = Callable[[Tensor, Tensor], Tensor]
 """(reconstruction, crop), [B,3,h,w] each in [-1,1] -> [B]."""
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A figure of a reconstruction.
+@dataclass(frozen=True, kw_only=True)
+class Measure(Column):
+    """A figure of a reconstruction, which is a column of a table.
 
     Attributes:
-        key, title: its names in files and for people.
-        better: "low" or "high".
-        digits: after the point.
         about: how it is measured, a sentence.
         function: what computes it.
     """
 
-    key: str
-    title: str
-    better: str
-    digits: int
     about: str
     function: Compare
 
@@ -92,9 +83,9 @@ class Measures:
 
     def columns(self, rows: Sequence[Mapping[str, Value]]) -> list[Column]:
         """A column for each figure, and one after it where images were left out of its means."""
-        columns = []
+        columns: list[Column] = []
         for measure in self.chosen:
-            columns.append(Column(measure.key, measure.title, f".{measure.digits}f", measure.better))
+            columns.append(measure)
             if any(f"{measure.key}_left_out" in row for row in rows):
                 columns.append(Column(f"{measure.key}_left_out", "left out"))
         return columns
@@ -127,19 +118,21 @@ def choose_measures(
     chosen = [_L2]
     if lpips or (lpips is None and model.evaluator is None):
         about = "AlexNet, at the size the encoder sees"
-        chosen.append(Measure("lpips", "LPIPS", "low", 3, about, lpips_distance(device)))
+        chosen.append(Measure("lpips", "LPIPS", ".3f", "low", about=about, function=lpips_distance(device)))
     chosen += [*_by_evaluator(model, "perceptual"), _MS_SSIM, _MS_SSIM_REFERENCE]
     if identity is None:
         chosen += _by_evaluator(model, "identity")
     elif mtcnn is not None and faces:
         about = "CurricularFace on faces that MTCNN finds anew in both images; images without one are left out"
-        chosen.append(Measure("identity", "identity", "high", 3, about, face_identity(identity, mtcnn, device)))
+        function = face_identity(identity, mtcnn, device)
+        chosen.append(Measure("identity", "identity", ".3f", "high", about=about, function=function))
     else:
         moco = load_moco(identity).to(device)
-        about = "cosine of MoCo v2"
-        chosen.append(
-            Measure("identity", "similarity", "high", 3, about, lambda a, b: metrics.cosine(moco(a), moco(b)))
-        )
+
+        def similarity(a: Tensor, b: Tensor) -> Tensor:
+            return metrics.cosine(moco(a), moco(b))
+
+        chosen.append(Measure("identity", "similarity", ".3f", "high", about="cosine of MoCo v2", function=similarity))
     return Measures(tuple(chosen))
 
 
@@ -173,9 +166,9 @@ def _by_evaluator(model: Model, key: Literal["perceptual", "identity"]) -> list[
         return []
     if key == "perceptual":
         about = "distance of the evaluator's features; not LPIPS, whose scale is another"
-        return [Measure(key, key, "low", 4, about, lambda a, b: metrics.perceptual(a, b, evaluator))]
+        return [Measure(key, key, ".4f", "low", about=about, function=lambda a, b: metrics.perceptual(a, b, evaluator))]
     about = "cosine of the evaluator's identity embeddings"
-    return [Measure(key, key, "high", 4, about, lambda a, b: metrics.identity(a, b, evaluator))]
+    return [Measure(key, key, ".4f", "high", about=about, function=lambda a, b: metrics.identity(a, b, evaluator))]
 
 
 def _ms_ssim_reference(a: Tensor, b: Tensor) -> Tensor:
@@ -184,13 +177,15 @@ def _ms_ssim_reference(a: Tensor, b: Tensor) -> Tensor:
     return metrics.ms_ssim_reference(a, b)
 
 
-_L2 = Measure("l2", "L2", "low", 4, "mean squared error, images in [-1, 1]", metrics.l2)
-_MS_SSIM = Measure("ms_ssim", "MS-SSIM", "high", 4, "at 256 px, window and range as published", metrics.ms_ssim)
+_L2 = Measure("l2", "L2", ".4f", "low", about="mean squared error, images in [-1, 1]", function=metrics.l2)
+_MS_SSIM = Measure(
+    "ms_ssim", "MS-SSIM", ".4f", "high", about="at 256 px, window and range as published", function=metrics.ms_ssim
+)
 _MS_SSIM_REFERENCE = Measure(
     "ms_ssim_reference",
     "MS-SSIM, official form",
+    ".4f",
     "high",
-    4,
-    "the official evaluation's form, whose data range is guessed from each image; negative ones are left out",
-    _ms_ssim_reference,
+    about="the official evaluation's form, whose data range is guessed from each image; negative ones are left out",
+    function=_ms_ssim_reference,
 )

@@ -11,29 +11,18 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.editing import measurable_edits
+from hyperstyle.evaluation.editing import check_points, measurable_edits
 from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measure_all
 from hyperstyle.evaluation.equal_effect import EffectCurve, effect_curves
 from hyperstyle.evaluation.figures import Progress, Row, mean_row
 from hyperstyle.evaluation.images import given_crops
 from hyperstyle.evaluation.measures import own_measures
-from hyperstyle.evaluation.optimized import Optimization, perceptual_network
+from hyperstyle.evaluation.optimized import Optimization, check_perceptual_network
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import by_networks
 from hyperstyle.model.parts import Model
-
-__all__ = [
-    "EDITS",
-    "EqualEffect",
-    "MethodRow",
-    "Methods",
-    "all_trials",
-    "evaluate_equal_effect",
-    "evaluate_methods",
-]
 
 EDITS = ("age", "smile", "pose")
 """Edits that tell how editable inversions are, where the model has them and its evaluator reads their traits."""
@@ -95,7 +84,7 @@ class Methods:
 def evaluate_methods(
     inverter: HyperStyleInverter,
     crops: Tensor,
-    trials: Sequence[Trial] | None = None,
+    trials: Sequence[Trial],
     *,
     points: int = 5,
     on_progress: Progress | None = None,
@@ -107,7 +96,7 @@ def evaluate_methods(
     Args:
         inverter: the model.
         crops: [N,3,h,w] in [-1,1] at the domain's input size.
-        trials: methods and their steps; None is `all_trials`.
+        trials: methods and their steps.
         points: strengths over the range of each edit of `EDITS`.
         on_progress: called with the trial, images done, and images.
 
@@ -118,9 +107,8 @@ def evaluate_methods(
     """
     model = inverter.model
     images = given_crops(model, crops)
-    trials = tuple(all_trials(model) if trials is None else trials)
     check_trials(model, trials)
-    _check_points(points)
+    check_points(points)
     traits = () if model.evaluator is None else model.evaluator.config.traits
     edits = tuple(name for name in EDITS if name in model.edits and model.edits[name].info.trait in traits)
     study = Study(images, own_measures(model), edits=edits, points=points)
@@ -185,12 +173,12 @@ def evaluate_equal_effect(
     """
     model = inverter.model
     names = tuple(measurable_edits(model, edits))
-    _check_points(points)
+    check_points(points)
     images = given_crops(model, crops if optimized is None else crops[: optimized.images])
     count = len(images)
     jobs = [Job.of(Trial(name), inverter, count, edited=count) for name in by_networks(model)]
     if optimized is not None:
-        perceptual_network(model)
+        check_perceptual_network(model)
         steps = {"optimize-w": optimized.projection, "pti": optimized.tuning}
         jobs.append(Job("pti", inverter, "pti", steps, count, edited=count))
         jobs.append(Job("optimize-w+", inverter, "optimize-w+", optimized.projection, count, edited=count))
@@ -198,11 +186,6 @@ def evaluate_equal_effect(
     measure_all(study, jobs, on_progress)
     rows = {job.label: study.rows(job.label, count) for job in jobs}
     return EqualEffect(effect_curves(model, rows, names, points=points), count)
-
-
-def _check_points(points: int) -> None:
-    if points < 2:
-        raise ConfigError(f"points={points}: expected 2 strengths or more.")
 
 
 def _bytes(inversion: Inversion) -> int:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.engine import Job, Study, measure_all
-from hyperstyle.evaluation.equivalence import Equivalence, equivalences
 from hyperstyle.evaluation.figures import Point, Progress, Row, mean_point, mean_row
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.base import Start
 from hyperstyle.methods.offsets import OffsetTuner
 from hyperstyle.methods.projector import Projection, Projector, code_statistics
 from hyperstyle.methods.pti import PivotalTuner
-from hyperstyle.methods.registry import Start
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.perception.attributes import AttributeNetwork
-
-__all__ = ["Optimization", "Optimized", "evaluate_optimized", "perceptual_network"]
 
 _RECORDED = (0, 10, 20, 30, 50, 75, 100, 150, 200, 250, 300, 350)  # steps of PTI; the last one of all is added
 _TITLES = {"optimize-w": "W optimization", "pti": "PTI", "offsets": "offsets (bound)"}
@@ -47,6 +44,26 @@ class Optimization:
             raise ConfigError(f"{self}: expected numbers from 1 on.")
 
 
+@dataclass(frozen=True)
+class Equivalence:
+    """How many steps of PTI reach the mean that `hyperstyle` reaches on the same images.
+
+    Attributes:
+        figure: l2, perceptual or identity.
+        target: the mean of `hyperstyle`.
+        steps: of tuning, linear between recorded steps; 0 where the pivot is already as good, None where PTI never is.
+        seconds: of these steps for one image, without the search for the pivot.
+        times, times_with_pivot: these seconds, and these with the search, over those of one `hyperstyle` inversion.
+    """
+
+    figure: str
+    target: float
+    steps: float | None
+    seconds: float | None
+    times: float | None
+    times_with_pivot: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class Optimized:
     """What `evaluate_optimized` measured; all means are over the same images.
@@ -67,18 +84,16 @@ class Optimized:
     shown: Mapping[str, Tensor]
 
 
-def perceptual_network(model: Model) -> AttributeNetwork:
-    """The network that optimization may use.
+def check_perceptual_network(model: Model) -> None:
+    """Raises MethodError for a model without a network that optimization may use.
 
-    Raises:
-        MethodError: the model has none. The evaluator is no substitute: it cannot measure what was made to please it.
+    The evaluator is no substitute: it cannot measure what was made to please it.
     """
     if model.perceptual is None:
         raise MethodError(
             "this model has no perceptual network to optimize against (its evaluator only measures). Use a model with "
             "one, or leave out the rows that optimize (--optimized 0)."
         )
-    return model.perceptual
 
 
 def evaluate_optimized(
@@ -97,16 +112,12 @@ def evaluate_optimized(
       bound: how near offsets come where they are searched for each image, as far as gradient descent finds them.
 
     Args:
-        inverter: a model with a perceptual network.
+        inverter: a model with a perceptual network, see `check_perceptual_network`.
         study: with the rows of `w-encoder` and perhaps `hyperstyle`.
         settings: how many images and steps.
         on_progress: called at every step, with images x steps.
-
-    Raises:
-        MethodError: the model has no perceptual network.
     """
     model, count = inverter.model, min(settings.images, len(study.images))
-    perceptual_network(model)
     projection = Projection(steps=settings.projection, optimize_noise=False)
     mean = code_statistics(model.generator, projection.samples)[0]  # [D]
     pivots: dict[int, Tensor] = {}  # index of the image -> its code [1,L,D]
@@ -132,11 +143,19 @@ def evaluate_optimized(
         jobs.append(Job("offsets", inverter, OffsetTuner(lr=0.02), settings.offsets, count))
     measure_all(study, jobs, on_progress, extra=keep)
 
-    names = ["w-encoder", *(["hyperstyle"] if model.hypernetwork is not None else []), *(job.label for job in jobs)]
-    rows = {name: mean_row(name, study.rows(name, count)) for name in names}
+    names = ["w-encoder", "hyperstyle", *(job.label for job in jobs)]
+    rows = {name: mean_row(name, of_all) for name in names if (of_all := study.rows(name, count))}
     search = rows["optimize-w"].seconds
     rows["pti"] = mean_row("pti", study.rows("pti", count), search=search)
-    tuning = _tuning(study.rows("pti", count), settings.tuning)
+    by_step: dict[int, list[Record]] = {}  # PTI after the recorded steps, and after its last
+    for row in study.rows("pti", count):
+        last = {"step": settings.tuning, "seconds": row["seconds"], "figures": row["figures"]}
+        for point in (*row["on_the_way"], last):
+            by_step.setdefault(point["step"], []).append(point)
+    tuning = tuple(
+        mean_point(step, [point["figures"] for point in points], [point["seconds"] for point in points])
+        for step, points in sorted(by_step.items())
+    )
     return Optimized(
         tuple(rows.values()),
         rows["w-encoder"].l2 / rows["optimize-w"].l2,
@@ -146,13 +165,43 @@ def evaluate_optimized(
     )
 
 
-def _tuning(rows: list[Record], steps: int) -> tuple[Point, ...]:
-    """PTI after the recorded steps, and after its last."""
-    by_step: dict[int, list[Record]] = {}
-    for row in rows:
-        for point in (*row["on_the_way"], {"step": steps, "seconds": row["seconds"], "figures": row["figures"]}):
-            by_step.setdefault(point["step"], []).append(point)
-    return tuple(
-        mean_point(step, [point["figures"] for point in points], [point["seconds"] for point in points])
-        for step, points in sorted(by_step.items())
-    )
+def equivalences(hyperstyle: Row, tuning: Sequence[Point], pivot_seconds: float) -> tuple[Equivalence, ...]:
+    """For each figure that there is, the steps and the time of PTI that are as good as `hyperstyle`.
+
+    Args:
+        hyperstyle: its row, over the same images as the points.
+        tuning: PTI over its steps, with seconds.
+        pivot_seconds: of the search for the pivot, which comes before step 0.
+    """
+    steps = [float(point.step) for point in tuning]
+    clock = [point.seconds or 0.0 for point in tuning]
+    results = []
+    for figure in ("l2", "perceptual", "identity"):
+        if (target := getattr(hyperstyle, figure)) is not None:
+            values = [getattr(point, figure) for point in tuning]
+            reached = steps_to_reach(steps, values, target, higher=figure == "identity")
+            seconds = times = with_pivot = None
+            if reached is not None:
+                seconds = float(np.interp(reached, steps, clock))
+                times, with_pivot = seconds / hyperstyle.seconds, (seconds + pivot_seconds) / hyperstyle.seconds
+            results.append(Equivalence(figure, target, reached, seconds, times, with_pivot))
+    return tuple(results)
+
+
+def steps_to_reach(steps: Sequence[float], values: Sequence[float], target: float, *, higher: bool) -> float | None:
+    """The first step at which a curve is at `target` or better, linear between the steps; None if it never is.
+
+    Args:
+        steps: rising.
+        values: the curve at these steps.
+        target: what is to be reached.
+        higher: whether larger values are better.
+    """
+    sign = -1.0 if higher else 1.0
+    short = [sign * (value - target) for value in values]  # how much is missing
+    if short[0] <= 0:
+        return steps[0]
+    for i in range(1, len(steps)):
+        if short[i] <= 0:
+            return steps[i - 1] + (steps[i] - steps[i - 1]) * short[i - 1] / (short[i - 1] - short[i])
+    return None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hyperstyle.errors import MissingDependencyError
@@ -18,23 +17,10 @@ if TYPE_CHECKING:
     from hyperstyle.evaluation.editing import Editing
     from hyperstyle.evaluation.equal_effect import EffectCurve
     from hyperstyle.evaluation.figures import Point, Row
+    from hyperstyle.evaluation.journal import Record
     from hyperstyle.evaluation.methods import EqualEffect, MethodRow, Methods
     from hyperstyle.evaluation.reconstruction import Reconstruction
-    from hyperstyle.evaluation.scaling import Scaling
     from hyperstyle.evaluation.tables import Value
-
-__all__ = [
-    "COLORS",
-    "check_matplotlib",
-    "editing_plot",
-    "effect_plots",
-    "equal_effect_plot",
-    "has_matplotlib",
-    "methods_plot",
-    "over_time_plots",
-    "reconstruction_plot",
-    "scaling_plot",
-]
 
 COLORS = ("#4a82cc", "#d1602b", "#3a8f5c", "#a067b5", "#c04a58", "#8a7a2f", "#2f8f96", "#6b6f76")
 """Of the lines in the report, legible on light and dark paper."""
@@ -55,19 +41,18 @@ _SCALING_AXES = {
 def has_matplotlib() -> bool:
     """Whether plots can be drawn."""
     try:
-        return find_spec("matplotlib.figure") is not None
-    except (ImportError, ValueError):
+        importlib.import_module("matplotlib.figure")
+    except ImportError:
         return False
+    return True
 
 
 def check_matplotlib() -> None:
     """Raises MissingDependencyError where plots cannot be drawn: better before the measuring than after."""
-    try:
-        importlib.import_module("matplotlib.figure")
-    except ImportError as error:
+    if not has_matplotlib():
         raise MissingDependencyError(
             'plots need matplotlib, which is not installed. Run: pip install "hyperstyle-inversion[plots]".'
-        ) from error
+        )
 
 
 # ---- PNG files of the commands ----
@@ -100,8 +85,7 @@ def reconstruction_plot(result: Reconstruction) -> bytes:
 def methods_plot(result: Methods) -> bytes:
     """A PNG of quality over time: L2, and identity at equal measured effect of edits, over the seconds per image.
 
-    A method at several numbers of steps is a line, its name in the margin at its last point. A dotted line is a
-    tenth of PTI's time.
+    A method at several numbers of steps is a line. A dotted line is a tenth of PTI's time.
     """
     methods: dict[str, list[MethodRow]] = {}
     for method in sorted(result.rows, key=lambda method: method.trial.steps or 0):
@@ -122,7 +106,7 @@ def methods_plot(result: Methods) -> bytes:
             axes.annotate("a tenth of PTI", (tenth, 1.01), xycoords=axes.get_xaxis_transform(), ha="center", fontsize=8)
         _plain_ticks(axes)
         axes.grid(alpha=0.25, which="both")
-        _annotate(axes, {name: points[-1] for name, points in lines[what].items()})
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right center")
     return _png(figure)
 
 
@@ -139,18 +123,22 @@ def equal_effect_plot(result: EqualEffect) -> bytes:
     return _over_change(lines, "identity similarity to input")
 
 
-def scaling_plot(result: Scaling) -> bytes:
-    """A PNG: a column for what was varied, seconds above and, where they were measured, memory below."""
-    columns = list(dict.fromkeys(cost.over for cost in result.costs))
-    with_memory = any(cost.peak is not None for cost in result.costs)
+def scaling_plot(costs: Sequence[Record]) -> bytes:
+    """A PNG: a column for what was varied, seconds above and, where they were measured, memory below.
+
+    Args:
+        costs: those of `measure_scaling`.
+    """
+    columns = list(dict.fromkeys(cost["over"] for cost in costs))
+    with_memory = any(cost["peak"] is not None for cost in costs)
     figure, panels = _panels(len(columns), 1 + with_memory, (3.6, 3.0))
     for row, unit in zip(panels, ("seconds", "peak memory, GiB"), strict=False):
         for axes, over in zip(row, columns, strict=True):
-            for way in dict.fromkeys(cost.way for cost in result.costs):
-                costs = [cost for cost in result.costs if (cost.over, cost.way) == (over, way)]
-                points = [(cost.value, cost.seconds.median) for cost in costs]
+            for way in dict.fromkeys(cost["way"] for cost in costs):
+                line = [cost for cost in costs if (cost["over"], cost["way"]) == (over, way)]
+                points = [(cost["value"], cost["seconds"]["median"]) for cost in line]
                 if unit != "seconds":
-                    points = [(cost.value, cost.peak / 2**30) for cost in costs if cost.peak is not None]
+                    points = [(cost["value"], cost["peak"] / 2**30) for cost in line if cost["peak"] is not None]
                 axes.plot(*zip(*points, strict=True), marker=".", label={"fast": "library"}.get(way, way))
             axes.set(ylim=(0, 1.08 * axes.get_ylim()[1]), ylabel=unit, xlabel=_SCALING_AXES[over])
             axes.grid(alpha=0.25)
@@ -162,7 +150,7 @@ def scaling_plot(result: Scaling) -> bytes:
 
 
 def over_time_plots(rows: Sequence[Mapping[str, Value]]) -> list[str]:
-    """SVG of figures over seconds, both axes logarithmic, a named dot for each method.
+    """SVG of figures over seconds, both axes logarithmic, a dot for each method in the order of `COLORS`.
 
     Args:
         rows: of a table of methods: "method", "seconds" and figures.
@@ -170,22 +158,15 @@ def over_time_plots(rows: Sequence[Mapping[str, Value]]) -> list[str]:
     plots = []
     for key, title in _OVER_TIME.items():
         dots = {
-            str(row["method"]): (seconds, value)
-            for row in rows
+            i: [(seconds, value)]
+            for i, row in enumerate(rows)
             if isinstance(seconds := row["seconds"], float) and isinstance(value := row.get(key), float)
             if min(seconds, value) > 0
         }
-        if len(dots) < 2:
-            continue
-        figure, ((axes,),) = _panels(1, 1, (5.6, 3.4))
-        _style(axes, f"{title} over time", "seconds per image", title)
-        axes.set(xscale="log", yscale="log")
-        for i, (name, dot) in enumerate(dots.items()):
-            axes.plot(*dot, marker="o", markersize=6, linestyle="", color=COLORS[i % len(COLORS)], label=name)
-        axes.margins(0.12)
-        _plain_ticks(axes)
-        _annotate(axes, dots)
-        plots.append(_svg(figure))
+        if len(dots) > 1:
+            plots.append(
+                _report_plot(f"{title} over time", "seconds per image", title, dots, size=(4.8, 3.2), log=True)
+            )
     return plots
 
 
@@ -193,16 +174,31 @@ def effect_plots(curves: Sequence[EffectCurve]) -> list[str]:
     """SVG of identity over the measured change, one for each edit, a line for each method in the order of `COLORS`."""
     methods = list(dict.fromkeys(curve.method for curve in curves))
     plots = []
-    for edit in dict.fromkeys(curve.edit for curve in curves):
-        figure, ((axes,),) = _panels(1, 1, (3.6, 2.7))
-        for curve in curves:
-            if curve.edit == edit:
-                _style(axes, edit, f"measured change of {curve.trait}", "identity")
-                color = COLORS[methods.index(curve.method) % len(COLORS)]
-                points = _points(curve)
-                axes.plot(*zip(*points, strict=True), marker="o", markersize=2.5, linewidth=1.6, color=color)
-        plots.append(_svg(figure))
+    for edit, trait in dict.fromkeys((curve.edit, curve.trait) for curve in curves):
+        lines = {methods.index(curve.method): _points(curve) for curve in curves if curve.edit == edit}
+        plots.append(_report_plot(edit, f"measured change of {trait}", "identity", lines, size=(3.6, 2.7)))
     return plots
+
+
+def _report_plot(
+    title: str, x: str, y: str, lines: Mapping[int, Line], *, size: tuple[float, float], log: bool = False
+) -> str:
+    """A quiet panel: lines by the index of their color, seen on light and dark paper; text as the style sheet says."""
+    figure, ((axes,),) = _panels(1, 1, size)
+    for i, points in lines.items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=6 if log else 2.5, color=COLORS[i % len(COLORS)])
+    axes.set_title(title, loc="left", fontsize=10, gid="title")
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8.5, which="both", color="#8a9099", length=2)
+    axes.grid(color="#8a9099", alpha=0.25, linewidth=0.7, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#8a9099")
+    if log:
+        axes.set(xscale="log", yscale="log")
+        axes.margins(0.12)
+        _plain_ticks(axes)
+    return _svg(figure)
 
 
 # ---- what they share ----
@@ -239,37 +235,6 @@ def _over_change(lines: Sequence[tuple[str, str, str, Line]], what: str) -> byte
     return _png(figure)
 
 
-def _annotate(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Names of lines: beside their last points in the left half, and in the right margin, without overlaps."""
-    gap = 20 / axes.bbox.height  # of the panel, from one name to the next: a line of 9 points
-    colors = {line.get_label(): line.get_color() for line in axes.lines}
-    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # as they are now
-    at = {name: axes.transAxes.inverted().transform(axes.transData.transform(end)) for name, end in ends.items()}
-    margin = sorted((name for name in ends if at[name][0] >= 0.5), key=lambda name: float(at[name][1]))
-    height, heights = -gap, []
-    for name in margin:
-        height = max(height + gap, float(at[name][1]))
-        heights.append(height)
-    for k, (name, reached) in enumerate(zip(margin, heights, strict=True)):
-        height = min(reached, 1.0 - gap * (len(margin) - 1 - k))  # room for those above it
-        axes.annotate(
-            name,
-            ends[name],
-            xytext=(1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            color=colors[name],
-            fontsize=9,
-            gid="name",
-            arrowprops={"arrowstyle": "-", "color": colors[name], "linewidth": 0.6, "alpha": 0.6},
-        )
-    for name in ends:
-        if name not in margin:
-            axes.annotate(
-                name, ends[name], xytext=(6, 4), textcoords="offset points", color=colors[name], fontsize=9, gid="name"
-            )
-
-
 def _plain_ticks(axes: Axes) -> None:
     """0.05, not 5 x 10^-2; between powers of ten only where there is room."""
     from matplotlib.ticker import NullFormatter
@@ -277,17 +242,6 @@ def _plain_ticks(axes: Axes) -> None:
     for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("{x:g}" if high < 20 * low else NullFormatter())
-
-
-def _style(axes: Axes, title: str, x: str, y: str) -> None:
-    """A quiet panel whose lines are seen on light and dark paper; its text takes the colors of the page."""
-    axes.set_title(title, loc="left", fontsize=10, gid="title")
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8.5, which="both", color="#8a9099", length=2)
-    axes.grid(color="#8a9099", alpha=0.25, linewidth=0.7, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#8a9099")
 
 
 def _png(figure: Figure) -> bytes:
@@ -300,20 +254,11 @@ def _svg(figure: Figure) -> str:
     """An `<svg>` element that stands in a page among others: its text is text, and no name of it is taken twice."""
     from matplotlib import rc_context
 
-    buffer = io.StringIO()
-    unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    buffer, unsaid = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "hyperstyle"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=unsaid)
     text = buffer.getvalue()
-    text = text[text.index("<svg") :].strip()
-    head, _, body = text.partition(">")
+    head, _, body = text[text.index("<svg") :].strip().partition(">")
     head = re.sub(r' (xmlns(:\w+)?|version|width|height)="[^"]*"', "", head) + ' class="plot" role="img"'
-    referred = set(re.findall(r"#([\w-]+)", body))
-    return head + ">" + re.sub(r' id="([^"]*)"', lambda match: _kept(match[0], match[1], referred), body)
-
-
-def _kept(attribute: str, name: str, referred: Iterable[str]) -> str:
-    """What stays of an id: itself where the element is referred to, and a class where the style sheet asks for it."""
-    if name in referred:
-        return attribute
-    return f' class="{name}"' if name in ("name", "title") else ""
+    body = re.sub(r' id="[\w.]+_\d+"', "", body)  # of parts that nothing refers to; the others are hashes
+    return head + ">" + body.replace('id="title"', 'class="title"')  # what `gid` names, for the style sheet

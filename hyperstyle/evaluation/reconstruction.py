@@ -14,16 +14,12 @@ from hyperstyle.evaluation.figures import Point, Progress, Row, mean_point, mean
 from hyperstyle.evaluation.images import given_crops
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.evaluation.measures import own_measures
-from hyperstyle.evaluation.optimized import Optimization, Optimized, evaluate_optimized, perceptual_network
+from hyperstyle.evaluation.optimized import Optimization, Optimized, check_perceptual_network, evaluate_optimized
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import resolve_method
 
-__all__ = ["SHOWN", "Reconstruction", "evaluate_reconstruction"]
-
-SHOWN = 8
-"""Images that are kept for a contact sheet."""
-
+_SHOWN = 8  # images kept for a contact sheet
 _STEPS_SHOWN = (1, 3, 5)
 _CURVE = "hyperstyle, step by step"
 
@@ -37,7 +33,7 @@ class Reconstruction:
             hypernetwork. Neither saw these images in training; nothing is optimized for them.
         curve: the figures of `hyperstyle` after 0, 1, ... steps; empty without a hypernetwork, or not asked for.
         optimized: the rows that optimize each image on its own, on the first few images; None if not asked for.
-        shown: what a contact sheet shows of the first images: title -> [at most SHOWN,3,h,w].
+        shown: what a contact sheet shows of the first images: title -> [at most 8,3,h,w].
     """
 
     rows: tuple[Row, ...]
@@ -71,7 +67,7 @@ def evaluate_reconstruction(
     if curve < 0:
         raise ConfigError(f"curve={curve}: expected 0 or more steps.")
     if optimized is not None:
-        perceptual_network(model)  # better now than after the first rows
+        check_perceptual_network(model)  # better now than after the first rows
     resolve_method(model, "w-encoder")
     study = Study(given_crops(model, crops), own_measures(model))
     count = len(study.images)
@@ -79,7 +75,7 @@ def evaluate_reconstruction(
     jobs = [Job.of(Trial(name), inverter, count) for name in names]
     if model.hypernetwork is not None:
         steps = max(model.steps, curve)
-        images = count if curve else min(SHOWN, count)  # for the sheet alone
+        images = count if curve else min(_SHOWN, count)  # for the sheet alone
         jobs.append(Job(_CURVE, inverter, "hyperstyle", steps, images, steps_measured=tuple(range(steps + 1))))
     reconstructions: dict[str, list[Tensor]] = {}
 
@@ -87,17 +83,17 @@ def evaluate_reconstruction(
         images = {"W encoder": inversion.tensor} if job.label == "w-encoder" else {}
         images |= {f"T = {step}": on_the_way[step] for step in _STEPS_SHOWN if step in on_the_way}
         for title, image in images.items():
-            if i < SHOWN:
+            if i < _SHOWN:
                 reconstructions.setdefault(title, []).append(image.cpu())
         return {}
 
     measure_all(study, jobs, on_progress, extra=keep)
-    shown = {"input": torch.stack([study.images.load(i) for i in range(min(SHOWN, count))])}
+    shown = {"input": torch.stack([study.images.load(i) for i in range(min(_SHOWN, count))])}
     shown |= {title: torch.cat(images) for title, images in reconstructions.items()}
     result = None
     if optimized is not None:
         result = evaluate_optimized(inverter, study, optimized, on_progress)
-        shown |= {title: image[:SHOWN] for title, image in result.shown.items()}
+        shown |= {title: image[:_SHOWN] for title, image in result.shown.items()}
     on_the_way = [row["on_the_way"] for row in study.rows(_CURVE, count)]
     return Reconstruction(
         tuple(mean_row(name, study.rows(name, count)) for name in names),

@@ -3,251 +3,251 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation import ceilings
-from hyperstyle.evaluation.cases import Case, Implementation, Work, parts_of, peak_in_subprocess, prepared
-from hyperstyle.evaluation.figures import Progress, machine, now
-from hyperstyle.evaluation.loading import Spread
-from hyperstyle.evaluation.speed_figures import PAIRS, ROWS, Error, Memory, Pair, Rate, Speed
-from hyperstyle.inverter import HyperStyleInverter, pick_device
+from hyperstyle.evaluation.cases import Case, Implementation, Work, parts_of, peak_in_subprocess, prepared, timed
+from hyperstyle.evaluation.figures import Progress, machine
+from hyperstyle.evaluation.journal import Record
+from hyperstyle.evaluation.loading import spread
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.runtime.device import pick_device
 
-__all__ = ["STRIP", "default_rows", "measure_speed", "threads_set", "timed"]
+BROKEN = 1e-3
+"""Difference of the two paths in float32 from which on the library counts as broken."""
+
+PAIRS: Mapping[str, tuple[torch.dtype, bool]] = {
+    "float32": (torch.float32, False),
+    "batch8": (torch.float32, True),
+    "edit_strip": (torch.float32, False),
+    "bfloat16": (torch.bfloat16, False),
+    "batch8_bfloat16": (torch.bfloat16, True),
+    "float16": (torch.float16, False),
+    "batch8_float16": (torch.float16, True),
+}
+"""Rows of two paths in turn: the type of the library's numbers, and whether it is of eight images at once."""
+
+ROWS = (*PAIRS, "memory", "rates")
+"""What can be measured: the ratios by their names, memory, and images per second."""
 
 STRIP = 11
 """Images of an edit strip."""
 
+_ON_CPU = ("memory", "float32", "bfloat16", "batch8", "edit_strip")  # the rows with targets
 _MANY = 8  # images of the rows that are named after it
 _RATES = (1, 8, 32)
 
-T = TypeVar("T")
 
-
-@dataclass
+@dataclass(frozen=True)
 class _Bench:
-    """Measurements in the making."""
+    """What is measured, and the figures so far."""
 
     case: Case
     work: Work
-    repeats: int
     show: Progress
+    report: Record
     wide: HyperStyleInverter  # in float32
-    pairs: list[Pair] = field(default_factory=list)
-    agreement: dict[str, float] = field(default_factory=dict)
-    errors: dict[str, dict[str, Error]] = field(default_factory=dict)
-    rates: list[Rate] = field(default_factory=list)
-    ceilings: dict[str, float] = field(default_factory=dict)
 
     def ceiling(self, name: str, measure: Callable[[], float]) -> float:
-        if name not in self.ceilings:
-            self.ceilings[name] = measure()
-        return self.ceilings[name]
-
-
-def default_rows(device: str) -> tuple[str, ...]:
-    """All rows for a GPU; on a processor those with targets."""
-    if pick_device(device).type == "cuda":
-        return ROWS
-    return ("memory", "float32", "bfloat16", "batch8", "edit_strip")
+        """The most of this that the machine does in a second, measured once."""
+        known: dict[str, float] = self.report["ceilings"]
+        if name not in known:
+            known[name] = measure()
+        return known[name]
 
 
 def measure_speed(
-    case: Case,
-    *,
-    steps: int = 5,
-    batch: int = 1,
-    rows: Sequence[str] | None = None,
-    repeats: int = 3,
-    threads: int | None = None,
-    on_progress: Progress | None = None,
-) -> Speed:
+    case: Case, work: Work, rows: Sequence[str] | None = None, on_progress: Progress | None = None
+) -> Record:
     """Inverts and edits by the library and by the plain path, in turn in one process, and compares.
 
     Args:
-        case: the model.
-        steps: of the hypernetwork.
-        batch: images that are inverted together, but for the rows of eight.
-        rows: some of `ROWS`; None is `default_rows`.
-        repeats: pairs of runs for each row; a third of them for the rows of eight images.
-        threads: of the processor; None leaves them as they are.
+        case: the model, and how many pairs of runs each row has; those of eight images have a third as many.
+        work: steps of the hypernetwork, and images that are inverted together but for the rows of eight.
+        rows: some of `ROWS`; None is all on a GPU, and those with targets on a processor.
         on_progress: see `Progress`.
+
+    Returns:
+        What was measured, with figures over the runs as `spread` returns them. The figures that targets are set for
+        have names of their own, with None for what was not measured: "ratio_ROW", "memory_above_weights_ratio", and
+        "agreement" and "agreement_edit_strip", the largest difference of a value between both paths in float32, in an
+        image and in a strip. And:
+
+        "weights", "size", "steps", "batch", "repeats": of the inversions.
+        "pairs": the rows, see `_measure_pair`.
+        "errors": name of a narrow type -> "image" and "edit", one edit of it -> see `_error`.
+        "memory": "built", "fast" and "plain", bytes, see `peak_in_subprocess`; None where not asked for or not told.
+        "rates": inversions in batches, see `_measure_rates`.
+        "ceilings": name of a type -> operations per second; "memory" -> bytes per second.
+        "missing": name of a row -> why it is not there.
+        "machine": what the figures depend on.
 
     Raises:
         ConfigError: a size, device, row or number that cannot be; a model without W encoder or hypernetwork.
         HyperStyleError: a process that was ended from outside.
     """
     case.check()
-    rows = default_rows(case.device) if rows is None else tuple(dict.fromkeys(rows))
-    if unknown := [row for row in rows if row not in ROWS]:
+    if unknown := [row for row in rows or () if row not in ROWS]:
         raise ConfigError(f"nothing called {unknown[0]!r} is measured: expected some of {', '.join(ROWS)}.")
-    if min(steps, batch, repeats, threads or 1) < 1 or threads == 0:
-        raise ConfigError(f"{steps} steps, batch {batch}, {repeats} repeats, {threads} threads: expected 1 or more.")
+    if min(work.steps, work.batch) < 1:
+        raise ConfigError(f"{work.steps} steps, batch {work.batch}: expected 1 or more.")
+    if rows is None:
+        rows = ROWS if pick_device(case.device).type == "cuda" else _ON_CPU
     show = on_progress or (lambda *_: None)
-    missing: dict[str, str] = {}
-    work = Work(steps, batch)
-    with threads_set(threads):
-        memory = _memory(case, work, show) if "memory" in rows else None  # while this process holds no model
-        if "memory" in rows and memory is None:
-            missing["memory"] = "this system does not tell what a process takes"
+    report: Record = {f"ratio_{name}": None for name in PAIRS}
+    report |= dict.fromkeys(("memory_above_weights_ratio", "agreement", "agreement_edit_strip", "memory"))
+    report |= {"weights": case.words, "steps": work.steps, "batch": work.batch, "repeats": case.repeat}
+    report |= {"pairs": [], "errors": {}, "rates": [], "ceilings": {}, "missing": {}}
+    with case.threads_set():
+        if "memory" in rows:
+            _measure_memory(case, work, show, report)  # while this process holds no model
         show("building", 0, 1)
-        bench = _Bench(case, work, repeats, show, case.build())
-        device = bench.wide.model.device
-        for dtype in dict.fromkeys(PAIRS[row][0] for row in rows if row in PAIRS):
-            names = [row for row in rows if row in PAIRS and PAIRS[row][0] == dtype]
-            if reason := _not_measured(dtype, device):
-                missing.update(dict.fromkeys(names, reason))
+        bench = _Bench(case, work, show, report, case.build())
+        model = bench.wide.model
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            names = [name for name in PAIRS if name in rows and PAIRS[name][0] == dtype]
+            rates = [f"rates_{_name(dtype)}"] if "rates" in rows else []
+            if reason := _not_measured(dtype, model.device):
+                report["missing"].update(dict.fromkeys(names + rates, reason))
+                continue
+            if not names and not rates:
                 continue
             fast = bench.wide if dtype == torch.float32 else case.build(dtype)
-            if dtype != torch.float32:
-                bench.errors[_name(dtype)] = _errors(bench.wide, fast, work)
+            if names and dtype != torch.float32:
+                works = {"image": work, "edit": Work(edits=1)}
+                report["errors"][_name(dtype)] = {what: _error(bench.wide, fast, works[what]) for what in works}
             for name in names:
                 try:
-                    _measure(bench, name, fast)
+                    _measure_pair(bench, name, fast)
                 except torch.cuda.OutOfMemoryError:
-                    missing[name] = "it did not fit into the memory of the GPU"
+                    report["missing"][name] = "it did not fit into the memory of the GPU"
                 except ConfigError as error:  # a network of a form that the plain path does not know
-                    missing[name] = str(error)
-        if "rates" in rows:
-            for dtype in (torch.float32, torch.bfloat16, torch.float16):
-                reason = _not_measured(dtype, device)
-                if reason is None:
-                    reason = _measure_rates(bench, dtype)
-                if reason is not None:
-                    missing[f"rates_{_name(dtype)}"] = reason
-        about_machine = {**machine(bench.wide.model), **_settings(device)}
-    return Speed(
-        weights=case.words,
-        size=bench.wide.model.generator.config.size,
-        steps=steps,
-        batch=batch,
-        repeats=repeats,
-        pairs=tuple(bench.pairs),
-        agreement=bench.agreement,
-        errors=bench.errors,
-        memory=memory,
-        rates=tuple(bench.rates),
-        ceilings=bench.ceilings,
-        missing=missing,
-        machine=about_machine,
-    )
+                    report["missing"][name] = str(error)
+            for name in rates:
+                _measure_rates(bench, name, fast)
+        report["size"] = model.generator.config.size
+        report["machine"] = {**machine(model), "python": platform.python_version()}
+        if model.device.type == "cuda":
+            report["machine"]["tf32"] = torch.backends.cudnn.allow_tf32
+    return report
 
 
-def timed(function: Callable[[], T], device: torch.device) -> tuple[T, float, float]:
-    """What a function returns, and its seconds by the clock and of the processor."""
-    start, cpu = now(device), time.process_time()
-    result = function()
-    return result, now(device) - start, time.process_time() - cpu
+def _measure_memory(case: Case, work: Work, show: Progress, report: Record) -> None:
+    """Adds the peaks, and what the library takes above the built model, of what the plain path takes above it."""
+    peaks: dict[str, int | None] = {}
+    runs: tuple[Implementation | None, ...] = (None, "fast", "plain")
+    for implementation in runs:
+        show("memory", len(peaks), 3)
+        peaks[implementation or "built"] = peak_in_subprocess(case, implementation, work)
+    show("memory", 3, 3)
+    built, fast, plain = peaks.values()
+    if built is None or fast is None or plain is None:
+        report["missing"]["memory"] = "this system does not tell what a process takes"
+        return
+    report |= {"memory": peaks, "built": built, "peak_fast": fast, "peak_plain": plain}
+    if plain > built:
+        report["memory_above_weights_ratio"] = (fast - built) / (plain - built)
 
 
-def _measure(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
-    """Adds the row, and what the two paths agree in."""
+def _measure_pair(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
+    """Adds a row of the library and the plain path, which is always in float32, and what the two paths agree in.
+
+    "name", "dtype": of the row, and the type of the library's numbers.
+    "pictures": images that a run makes.
+    "together": whether the plain path inverted all of them at once; one by one where its memory would not fit.
+    "ratio", "cpu_ratio": the plain path's time through the library's, pair by pair, by the clock and of the processor.
+    "fast", "plain", "fast_cpu", "plain_cpu": seconds for each image, by the clock and of the processor.
+    "gflops": 1e9 operations per second of the library, counted as those of the plain path.
+    "arithmetic_share", "memory_share": what it reaches of the machine's ceilings; see `ceilings`.
+    """
     dtype, many = PAIRS[name]
-    work = replace(bench.work, batch=_MANY) if many else bench.work
-    if name == "edit_strip":
-        work = Work(edits=STRIP)
     model, parts = bench.wide.model, parts_of(bench.wide)
+    work = Work(edits=STRIP) if name == "edit_strip" else replace(bench.work, batch=_MANY if many else bench.work.batch)
     work = replace(work, together=work.batch == 1 or ceilings.plain_fits(parts, work.batch))
     sides: dict[Implementation, HyperStyleInverter] = {"fast": fast, "plain": bench.wide}
     first = replace(work, steps=1, batch=1, edits=min(2, work.edits))
     for side, inverter in sides.items():
         prepared(side, inverter, first)()  # what is only done the first time
     runs = {side: prepared(side, inverter, work) for side, inverter in sides.items()}
-    durations: dict[Implementation, list[tuple[float, float]]] = {side: [] for side in sides}
-    last: dict[Implementation, Tensor] = {}
-    turns = max(1, bench.repeats // 3) if many else bench.repeats  # each is of several images
+    images: dict[Implementation, Tensor] = {}
+    turns = max(1, bench.case.repeat // 3) if many else bench.case.repeat  # each is of several images
+    seconds = np.empty((2, 2, turns))  # library and plain path, clock and processor
     for turn in range(turns):
         for place, (side, run) in enumerate(runs.items()):
             bench.show(name, 2 * turn + place, 2 * turns)
-            last[side], *seconds = timed(run, model.device)
-            durations[side].append((seconds[0] / work.images, seconds[1] / work.images))
+            images[side], clock, cpu = timed(run, model.device)
+            seconds[place, :, turn] = clock, cpu
     bench.show(name, 2 * turns, 2 * turns)
     if name in ("float32", "edit_strip"):
         if model.device.type == "cuda":  # the fast paths of a GPU round to ten bits
             with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                last = {side: run() for side, run in runs.items()}
-        key = "image" if name == "float32" else "strip"
-        bench.agreement[key] = float((last["fast"] - last["plain"]).abs().max())
-    clock, cpu = ({side: [pair[k] for pair in values] for side, values in durations.items()} for k in (0, 1))
-    ratios = [[p / max(f, 1e-9) for f, p in zip(pair["fast"], pair["plain"], strict=True)] for pair in (clock, cpu)]
-    seconds_each = Spread.of(clock["fast"])
-    rate = ceilings.operations(parts, model.domain, work) / work.images / seconds_each.median
-    moved = ceilings.least_bytes(parts_of(fast), work) / work.images / seconds_each.median
+                images = {side: run() for side, run in runs.items()}
+        key = "agreement" if name == "float32" else "agreement_edit_strip"
+        bench.report[key] = float((images["fast"] - images["plain"]).abs().max())
+    seconds /= work.images
+    row: Record = {"name": name, "dtype": _name(dtype), "pictures": work.images, "together": work.together}
+    figures = zip(("ratio", "cpu_ratio"), seconds[1] / np.maximum(seconds[0], 1e-9), strict=True)
+    row |= {key: spread(values.tolist()) for key, values in figures}
+    keys = ("fast", "fast_cpu", "plain", "plain_cpu")
+    row |= {key: spread(values.tolist()) for key, values in zip(keys, seconds.reshape(4, turns), strict=True)}
+    rate = ceilings.operations(parts, model.domain, work) / work.images / row["fast"]["median"]
+    moved = ceilings.least_bytes(parts_of(fast), work) / work.images / row["fast"]["median"]
     most = bench.ceiling(_name(dtype), lambda: ceilings.arithmetic_ceiling(dtype, model.device))
     most_moved = bench.ceiling("memory", lambda: ceilings.memory_ceiling(model.device))
-    bench.pairs.append(
-        Pair(
-            name=name,
-            dtype=_name(dtype),
-            pictures=work.images,
-            together=work.together,
-            ratio=Spread.of(ratios[0]),
-            cpu_ratio=Spread.of(ratios[1]),
-            fast=seconds_each,
-            plain=Spread.of(clock["plain"]),
-            fast_cpu=Spread.of(cpu["fast"]),
-            plain_cpu=Spread.of(cpu["plain"]),
-            gflops=rate / 1e9,
-            arithmetic_share=rate / most,
-            memory_share=moved / most_moved,
-        )
-    )
+    row |= {"gflops": rate / 1e9, "arithmetic_share": rate / most, "memory_share": moved / most_moved}
+    bench.report["pairs"].append(row)
+    bench.report[f"ratio_{name}"] = row["ratio"]["median"]
 
 
-def _measure_rates(bench: _Bench, dtype: torch.dtype) -> str | None:
-    """Adds the rates of this type; says why some are not there."""
-    inverter = bench.wide if dtype == torch.float32 else bench.case.build(dtype)
-    runs: tuple[Implementation, Implementation] = ("fast", "networks")
+def _measure_rates(bench: _Bench, name: str, inverter: HyperStyleInverter) -> None:
+    """Adds images per second of `invert` for some sizes of batches, or says why one is not there.
+
+    "dtype", "batch": of the inversions.
+    "pictures_per_second": of `invert`.
+    "seconds": of a batch.
+    "networks": those of the networks alone, without reading and measuring images.
+    """
+    dtype = _name(inverter.model.dtype)
+    runs: dict[str, Implementation] = {"seconds": "fast", "networks": "networks"}
     for batch in _RATES:
+        row: Record = {"dtype": dtype, "batch": batch}
         try:
-            spreads: list[Spread] = []
-            for implementation in runs:
-                bench.show(f"{_name(dtype)}, batch {batch}", len(spreads), 2)
+            for place, (key, implementation) in enumerate(runs.items()):
+                bench.show(f"{dtype}, batch {batch}", place, 2)
                 run = prepared(implementation, inverter, replace(bench.work, batch=batch))
                 run()
-                spreads.append(Spread.of([timed(run, inverter.model.device)[1] for _ in range(bench.repeats)]))
+                row[key] = spread([timed(run, inverter.model.device)[1] for _ in range(bench.case.repeat)])
         except torch.cuda.OutOfMemoryError:
-            return f"{batch} images did not fit into the memory of the GPU"
-        bench.rates.append(Rate(_name(dtype), batch, batch / spreads[0].median, *spreads))
-    return None
+            bench.report["missing"][name] = f"{batch} images did not fit into the memory of the GPU"
+            return
+        bench.report["rates"].append(row | {"pictures_per_second": batch / row["seconds"]["median"]})
 
 
-def _errors(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Work) -> dict[str, Error]:
-    """Of the library in a narrow type, against the library in float32: an inversion, and one edit of an image."""
-    errors = {}
-    for what, case_work in (("image", work), ("edit", Work(edits=1))):
-        exact, image = (prepared("fast", inverter, case_work)().double() for inverter in (wide, narrow))
-        difference = (image - exact).abs()
-        mean_square = float(difference.square().mean())
-        model = wide.model
-        identity = None
-        if model.evaluator is not None:
-            evaluated = [model.domain.resize_to_input(rendered.float()) for rendered in (image, exact)]
-            identity = _finite(float(metrics.identity(evaluated[0], evaluated[1], model.evaluator).mean()))
-        psnr = 10.0 * math.log10(4.0 / mean_square) if 0.0 < mean_square < math.inf else None
-        errors[what] = Error(_finite(float(difference.max())), _finite(float(difference.mean())), psnr, identity)
-    return errors
+def _error(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Work) -> Record:
+    """How far images of the library in a narrow type lie from its images in float32, on the [-1,1] scale.
 
-
-def _memory(case: Case, work: Work, show: Progress) -> Memory | None:
-    peaks: list[int | None] = []
-    runs: tuple[Implementation | None, ...] = (None, "fast", "plain")
-    for implementation in runs:
-        show("memory", len(peaks), 3)
-        peaks.append(peak_in_subprocess(case, implementation, work, torch.get_num_threads()))
-    show("memory", 3, 3)
-    built, fast, plain = peaks
-    return None if built is None or fast is None or plain is None else Memory(built, fast, plain)
+    "largest", "mean": absolute difference of a value.
+    "psnr": in dB; None where the images are equal or not finite.
+    "identity": cosine similarity by the model's evaluator, the mean; None without an evaluator.
+    """
+    exact, image = (prepared("fast", inverter, work)().double() for inverter in (wide, narrow))
+    difference = (image - exact).abs()
+    mean_square = float(difference.square().mean())
+    psnr = 10.0 * math.log10(4.0 / mean_square) if 0.0 < mean_square < math.inf else None
+    error: Record = {"largest": float(difference.max()), "mean": float(difference.mean()), "psnr": psnr}
+    model, identity = wide.model, None
+    if model.evaluator is not None:
+        image, exact = (model.domain.resize_to_input(rendered.float()) for rendered in (image, exact))
+        identity = float(metrics.identity(image, exact, model.evaluator).mean())
+    return error | {"identity": identity}
 
 
 def _not_measured(dtype: torch.dtype, device: torch.device) -> str | None:
@@ -256,27 +256,5 @@ def _not_measured(dtype: torch.dtype, device: torch.device) -> str | None:
     return "float16 is measured on GPUs" if dtype == torch.float16 and device.type == "cpu" else None
 
 
-def _settings(device: torch.device) -> dict[str, Any]:
-    settings: dict[str, Any] = {"python": platform.python_version()}
-    return settings | {"tf32": torch.backends.cudnn.allow_tf32} if device.type == "cuda" else settings
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-@contextmanager
-def threads_set(count: int | None) -> Iterator[None]:
-    """So many threads of PyTorch, None as they are. Raises ConfigError for more than there are processors."""
-    before = torch.get_num_threads()
-    if count is not None and count > (here := max(before, os.cpu_count() or 1)):
-        raise ConfigError(f"{count} threads: this machine has {here} processors.")
-    torch.set_num_threads(before if count is None else count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-
-__all__ = ["FORMATS", "Column", "Table", "Value", "to_csv", "to_json", "to_markdown", "to_text"]
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 Value = str | float | int | None
 
@@ -41,19 +39,12 @@ class Table:
     """Rows of values by column key; None where there is no value.
 
     Attributes:
-        key, title: its names in files and for people.
-        about: what its figures are of, a sentence or two.
         columns: what people see; rows may hold more, for files.
         rows: from the top.
-        marks: (index of the row, column key) -> whether the cell is good or bad news.
     """
 
-    key: str
-    title: str
-    about: str
-    columns: tuple[Column, ...]
+    columns: Sequence[Column]
     rows: Sequence[Mapping[str, Value]]
-    marks: Mapping[tuple[int, str], bool] = field(default_factory=dict)
 
     def is_words(self, column: Column) -> bool:
         """Whether no cell of this column is a number. A column without values counts as words."""
@@ -67,8 +58,38 @@ class Table:
         return row.get(column.key) == (min(values) if column.better == "low" else max(values))
 
 
+def missing_parts(checks: Iterable[tuple[bool, str, str, str]]) -> Table:
+    """What was not measured, why, and what would change it; of several reasons for one thing, the first.
+
+    Args:
+        checks: whether it is missing, what, because of what, and the flag or file that would change it.
+    """
+    keys = {"what": "not measured", "because": "because", "change": "what would change it"}
+    first: dict[str, Mapping[str, Value]] = {}
+    for is_missing, *texts in checks:
+        if is_missing:
+            first.setdefault(texts[0], dict(zip(keys, texts, strict=True)))
+    return Table([Column(key, title) for key, title in keys.items()], list(first.values()))
+
+
+def published_table(columns: Sequence[Column], figures: Mapping[str, Sequence[Value]], methods: Iterable[str]) -> Table:
+    """What a publication has of some methods.
+
+    Args:
+        columns: those of the figures; one for the method comes before them.
+        figures: method -> its figures in the order of the columns.
+        methods: names, of which the table has those that were published.
+    """
+    rows = [
+        {"method": name, **{column.key: value for column, value in zip(columns, figures[name], strict=True)}}
+        for name in dict.fromkeys(methods)
+        if name in figures
+    ]
+    return Table((Column("method", "method"), *columns), rows)
+
+
 def to_text(table: Table) -> str:
-    """Aligned plain text: the first column flush left, the others flush right; without `Table.title` and `about`."""
+    """Aligned plain text: the first column flush left, the others flush right."""
     lines = [tuple(column.title for column in table.columns), *_cells(table)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
     return "\n".join(
@@ -78,7 +99,7 @@ def to_text(table: Table) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """GitHub Markdown: words flush left, numbers flush right; without `Table.title` and `about`."""
+    """GitHub Markdown: words flush left, numbers flush right."""
     sides = [":--" if table.is_words(column) else "--:" for column in table.columns]
     lines = [[column.title for column in table.columns], sides, *_cells(table)]
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
@@ -90,7 +111,7 @@ def to_csv(table: Table) -> str:
     keys = dict.fromkeys([*(column.key for column in table.columns), *(key for row in table.rows for key in row)])
     writer = csv.DictWriter(text, list(keys), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: value for key, value in row.items() if value is not None} for row in table.rows)
+    writer.writerows(table.rows)  # None is written as ""
     return text.getvalue()
 
 

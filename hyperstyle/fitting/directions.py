@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from hyperstyle.edits import DirectionEdit, EditInfo
-from hyperstyle.edits.boundary import Boundary, fit_boundary
 from hyperstyle.edits.ganspace import Components
+from hyperstyle.edits.interfacegan import Boundary, fit_boundary
 from hyperstyle.edits.interfacegan import conditional as conditional_direction
-from hyperstyle.edits.pca import deviations, principal_axes
-from hyperstyle.edits.sampling import sample_w
+from hyperstyle.edits.sampling import deviations, principal_axes, sample_w
+from hyperstyle.edits.statistics import Progress
 from hyperstyle.errors import EditError, did_you_mean
 from hyperstyle.fitting.measure import Measured
-from hyperstyle.fitting.scores import Progress, Scores
+from hyperstyle.fitting.scores import Scores
 from hyperstyle.model.parts import Model
-
-__all__ = ["fit_components", "fit_interfacegan", "with_report"]
 
 _DEVIATION_SAMPLES = 5000
 _RELIABLE = 0.9  # held-out accuracy from which a boundary counts as one
@@ -47,7 +45,7 @@ def fit_interfacegan(
         traits: which of the scores; None is all.
         conditional: each edit is made orthogonal to the normals of all other traits whose boundaries are right for
             90 % of the held-out codes, so that it leaves those traits alone. (Its own boundary is unchanged.)
-        chosen, split, seed: see `edits.boundary.fit_boundary`.
+        chosen, split, seed: see `edits.interfacegan.fit_boundary`.
         source: where the scores come from, such as ", scored by NAME".
         on_progress: called with the progress.
 
@@ -72,39 +70,34 @@ def fit_interfacegan(
                 raise EditError(f"{trait}: {error}") from error
         if on_progress is not None:
             on_progress("fitting", i + 1, len(needed))
-    return {
-        trait: _edit(
-            model, scores, trait, boundaries, source, [other for other in boundaries if conditional and other != trait]
-        )
-        for trait in fitted
-    }
-
-
-def _edit(
-    model: Model, scores: Scores, trait: str, boundaries: Mapping[str, Boundary], source: str, conditions: Sequence[str]
-) -> DirectionEdit:
-    boundary = boundaries[trait]
-    avoided = [other for other in conditions if (boundaries[other].held_out_accuracy or 0.0) >= _RELIABLE]
-    normal = boundary.normal
-    direction = conditional_direction(normal, *(boundaries[other].normal for other in avoided)) if avoided else normal
-    deviation = deviations(normal[None], scores.codes)[0] / (direction @ normal)
-    how = "InterFaceGAN, conditional" if avoided else "InterFaceGAN"
-    info = EditInfo(
-        trait,
-        unit="standard deviations of the codes across the boundary",
-        source=f"{how}: linear SVM on {boundary.chosen} codes of either end of {len(scores.codes)}{source}",
-        model=model.generator_fingerprint,
-        trait=trait,
-        report={
-            "accuracy": {
-                "train": boundary.train_accuracy,
-                "held_out": boundary.held_out_accuracy,
-                "remaining": boundary.remaining_accuracy,
+    edits = {}
+    for trait in fitted:
+        boundary = boundaries[trait]
+        direction, avoided = boundary.normal, list[str]()
+        if conditional:
+            others = {other: b for other, b in boundaries.items() if other != trait}
+            avoided = [other for other, b in others.items() if (b.held_out_accuracy or 0.0) >= _RELIABLE]
+        if avoided:
+            direction = conditional_direction(direction, *(boundaries[other].normal for other in avoided))
+        deviation = deviations(boundary.normal[None], scores.codes)[0] / (direction @ boundary.normal)
+        how = "InterFaceGAN, conditional" if avoided else "InterFaceGAN"
+        info = EditInfo(
+            trait,
+            unit="standard deviations of the codes across the boundary",
+            source=f"{how}: linear SVM on {boundary.chosen} codes of either end of {len(scores.codes)}{source}",
+            model=model.generator_fingerprint,
+            trait=trait,
+            report={
+                "accuracy": {
+                    "train": boundary.train_accuracy,
+                    "held_out": boundary.held_out_accuracy,
+                    "remaining": boundary.remaining_accuracy,
+                },
+                "orthogonal_to": avoided,
             },
-            "orthogonal_to": avoided,
-        },
-    )
-    return DirectionEdit(direction.float() * deviation, info)
+        )
+        edits[trait] = DirectionEdit(direction.float() * deviation, info)
+    return edits
 
 
 def fit_components(

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from hyperstyle.errors import EditError, MissingDependencyError
 from hyperstyle.fitting.measure import Measured
 
-__all__ = ["entanglement_plot"]
-
 _CELL = 0.17  # inches
 _MARGINS = (1.7, 1.5)
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.edits import Edit
+from hyperstyle.edits.statistics import Progress
 from hyperstyle.errors import EditError
-from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read, render_batches
+from hyperstyle.fitting.scores import Scorer, network_scorer, read, render_batches
 from hyperstyle.inversion.editing import apply_edit
+from hyperstyle.inversion.state import InversionState
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
-
-__all__ = ["Evaluator", "Measured", "leading_trait", "measure_edits"]
 
 _STALLED = 0.25  # fraction of the slope around 0: where a trait changes more slowly, the usable range ends
 _RECOGNIZED = 0.5  # cosine similarity of identity features below which it is another person
@@ -110,16 +110,8 @@ class Measured:
         }
 
 
-class _Readings(NamedTuple):
-    """What an evaluator read of N images.
-
-    Attributes:
-        scores: trait -> [N].
-        people: identity features [N,E]; None if the evaluator has no network for them.
-    """
-
-    scores: Mapping[str, Tensor]
-    people: Tensor | None
+_Readings = tuple[Mapping[str, Tensor], Tensor | None]
+"""What an evaluator read of N images: trait -> [N]; identity features [N,E], or None if it has no network for them."""
 
 
 def measure_edits(
@@ -160,7 +152,7 @@ def measure_edits(
     steps_of = {name: _steps(name, edit.info.low, edit.info.high, strengths) for name, edit in edits.items()}
     w = model.generator.broadcast(codes.to(model.generator.latent_avg))
     before = _read_all(model, w, {}, evaluator, on_progress=on_progress)
-    deviations = {name: float(values[~values.isnan()].std()) for name, values in before.scores.items()}
+    deviations = {name: float(values[~values.isnan()].std()) for name, values in before[0].items()}
     deviations = {name: value for name, value in deviations.items() if value > 0}  # False for NaN, too
     results = {}
     for i, (name, edit) in enumerate(edits.items()):
@@ -186,31 +178,55 @@ def _measure_edit(
 
     Args:
         model: its generator renders the images.
-        edit: the edit.
+        edit: the edit. If it does not name its trait, that is the one of the K traits whose mean change has the
+            steepest least-squares line through 0, rising or falling.
         w: [B,L,D] the codes that are edited.
         before: what was read of unedited images, of which the first B are those of `w`.
         deviations: trait -> its standard deviation. Traits that are absent are not measured.
-        steps: strengths, with 0.
-        evaluator: reads the images.
+        steps: S strengths, with 0.
+        evaluator: reads the images. NaN, for a trait that it could not read, is left out of the means.
     """
+    scores, people = before
     changes, identity = [], []
     for strength in steps:
         if strength == 0:
             changes.append(torch.zeros(len(deviations), len(w)))
             identity.append(1.0)
             continue
-        edited, style_offsets = apply_edit(model, edit, w, {}, torch.full((len(w),), strength).to(w))
-        after = _read_all(model, edited, style_offsets, evaluator)
-        moved = [(after.scores[k] - before.scores[k][: len(w)]) / deviation for k, deviation in deviations.items()]
+        edited = apply_edit(model, edit, InversionState(w), torch.full((len(w),), strength).to(w))
+        scores_after, people_after = _read_all(model, edited.w, edited.style_offsets, evaluator)
+        moved = [(scores_after[k] - scores[k][: len(w)]) / deviation for k, deviation in deviations.items()]
         changes.append(torch.stack(moved))  # [K,B]
-        if before.people is not None and after.people is not None:
-            identity.append(F.cosine_similarity(before.people[: len(w)], after.people).mean().item())
-    return _summarize(
-        edit.info.trait,
-        list(deviations),
-        steps,
-        torch.stack(changes),
-        tuple(identity) if before.people is not None else (),
+        if people is not None and people_after is not None:
+            identity.append(F.cosine_similarity(people[: len(w)], people_after).mean().item())
+    if people is None:
+        identity = []
+    traits, strengths = list(deviations), torch.tensor(steps)
+    mean = torch.stack(changes).nanmean(2)  # [S,K]
+    trait = edit.info.trait
+    if trait is None:
+        steepness = (strengths[:, None] * mean).sum(0).abs()  # [K]
+        trait = traits[int(steepness.nan_to_num(-1.0).argmax())]  # -1: could not be read
+    column = traits.index(trait)
+    change = mean[:, column].tolist()
+    first, last = _usable_range(steps, change, identity)
+    inner = [i for i in range(first, last + 1) if steps[i] != 0]
+    if not inner:  # no usable range: measured at the smallest strengths
+        zero = list(steps).index(0.0)
+        inner = [zero - 1, zero + 1]
+    s = strengths[inner]
+    slopes = (s[:, None] * mean[inner]).sum(0) / s.square().sum()  # [K]
+    leaks = dict(zip(traits, (slopes / slopes[column]).tolist(), strict=True))  # NaN: could not be read
+    return Measured(
+        trait,
+        tuple(steps),
+        tuple(change),
+        tuple(identity),
+        steps[first],
+        steps[last],
+        slopes[column].item(),
+        {k: leak for k, leak in leaks.items() if k != trait and math.isfinite(leak)},
+        len(w),
     )
 
 
@@ -231,17 +247,6 @@ def _steps(name: str, low: float, high: float, strengths: Sequence[float] | None
     return steps
 
 
-def leading_trait(traits: Sequence[str], steps: Tensor, change: Tensor) -> str:
-    """The trait whose mean change has the steepest least-squares line through 0, rising or falling.
-
-    Args:
-        traits: K names.
-        steps: [S] strengths.
-        change: [S,K] mean change of each trait, in its standard deviations; NaN if it could not be read.
-    """
-    return traits[int((steps[:, None] * change).sum(0).abs().nan_to_num(-1.0).argmax())]  # -1: could not be read
-
-
 def _read_all(
     model: Model,
     w: Tensor,
@@ -260,45 +265,7 @@ def _read_all(
             with torch.no_grad():
                 people.append(evaluator.person(image).float().cpu())
     scores = {name: torch.cat(parts) for name, parts in values.items()}
-    return _Readings(scores, torch.cat(people) if people else None)
-
-
-def _summarize(
-    trait: str | None, traits: list[str], steps: Sequence[float], change: Tensor, identity: tuple[float, ...]
-) -> Measured:
-    """The results of one edit.
-
-    Args:
-        trait: the edit's own trait; None takes the `leading_trait`.
-        traits: K names.
-        steps: S strengths, with 0.
-        change: [S,K,B] change of each trait of each image; NaN, for a trait that could not be read, is left out of
-            the means.
-        identity: S mean similarities, or ().
-    """
-    strengths = torch.tensor(steps)
-    mean = change.nanmean(2)  # [S,K]
-    name = leading_trait(traits, strengths, mean) if trait is None else trait
-    column = traits.index(name)
-    first, last = _usable_range(steps, mean[:, column].tolist(), identity)
-    inner = [i for i in range(first, last + 1) if steps[i] != 0]
-    if not inner:  # no usable range: measured at the smallest strengths
-        zero = list(steps).index(0.0)
-        inner = [zero - 1, zero + 1]
-    s = strengths[inner]
-    slopes = (s[:, None] * mean[inner]).sum(0) / s.square().sum()  # [K]
-    leaks = dict(zip(traits, (slopes / slopes[column]).tolist(), strict=True))  # NaN: could not be read
-    return Measured(
-        name,
-        tuple(steps),
-        tuple(mean[:, column].tolist()),
-        identity,
-        steps[first],
-        steps[last],
-        slopes[column].item(),
-        {k: leak for k, leak in leaks.items() if k != name and math.isfinite(leak)},
-        change.shape[2],
-    )
+    return scores, torch.cat(people) if people else None
 
 
 def _usable_range(steps: Sequence[float], trait_change: Sequence[float], identity: Sequence[float]) -> tuple[int, int]:

@@ -20,8 +20,6 @@ from hyperstyle.io.npy_objects import save_npz
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
-__all__ = ["Progress", "Scorer", "Scores", "load_scores", "network_scorer", "read", "save_scores", "score_codes"]
-
 Scorer = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 """Images [B,3,h,w] in [-1,1] at the domain's input size -> scores [B], or trait -> scores [B]. NaN: unreadable."""
 
@@ -90,7 +88,7 @@ def render_batches(
     state = InversionState(w, style_offsets=offsets)
     for first in range(0, len(w), DEFAULT_BATCH_SIZE):
         batch = slice(first, first + DEFAULT_BATCH_SIZE)
-        yield model.domain.as_network_input(render(model, state.view(batch)).float())
+        yield model.domain.as_network_input(render(model, state.take(batch)).float())
         if on_progress is not None:
             on_progress(what, min(batch.stop, len(w)), len(w))
 

@@ -11,8 +11,6 @@ from PIL import Image
 from hyperstyle.errors import ImageError
 from hyperstyle.runtime.threads import ignored_warnings
 
-__all__ = ["as_photo", "flatten", "has_alpha", "metadata", "quiet", "to_rgba", "upright"]
-
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -1,4 +1,6 @@
-"""Which image formats are read, and what kind of file its first bytes make it. No other file opens images.
+"""Which image formats are read, what kind of file its first bytes make it, and the images of a folder.
+
+No other file opens images.
 
 Pillow opens what it knows, and for some of that it starts other programs (Ghostscript for EPS, whatever the file is
 called). So every call names the formats that a file may have: those that Pillow decodes itself.
@@ -8,27 +10,17 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, features
 
 from hyperstyle.errors import ImageError, MissingDependencyError
 from hyperstyle.images.color_modes import quiet
-
-__all__ = [
-    "FORMATS",
-    "HEAD",
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "check_opened",
-    "image_kind",
-    "open_image",
-    "read_head",
-    "sort_file",
-]
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -54,8 +46,10 @@ _OTHER_SUFFIXES = _RAW_SUFFIXES | frozenset(  # may be images: the content decid
     _words(".ai .avif .dcm .djvu .emf .eps .exr .fit .fits .hdr .heic .heif .hif .jxl .jxr .svg .svgz .wmf .xcf")
 )
 _NON_IMAGE_SUFFIXES = frozenset(  # never opened: folders and shards may hold as many of these as images
-    _words(".avi .cls .csv .htm .html .json .jsonl .log .m4v .md .mkv .mov .mp4 .npy .npz .pickle .pkl .pt .pth .py")
-    + _words(".safetensors .tar .toml .txt .webm .xml .yaml .yml .zip")
+    _words(
+        ".avi .cls .csv .htm .html .json .jsonl .log .m4v .md .mkv .mov .mp4 .npy .npz .pickle .pkl .pt .pth .py "
+        ".safetensors .tar .toml .txt .webm .xml .yaml .yml .zip"
+    )
 )
 _CONVERT = "Convert it to PNG or JPEG first."
 _RAW = "the raw file of a camera"
@@ -149,7 +143,12 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with quiet():
-            image = _open_heic(file) if kind == "HEIC" else Image.open(file, formats=_formats())
+            if kind == "HEIC":
+                from pi_heif import HeifImageFile  # not registered with Pillow, which is shared by the whole process
+
+                image: Image.Image = HeifImageFile(file)  # upright: the container's rotation is applied
+            else:
+                image = Image.open(file, formats=_formats())
             is_preview = isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image)
     except Image.DecompressionBombError as error:
         raise ImageError(
@@ -210,6 +209,52 @@ def sort_file(name: str, head: Callable[[], bytes]) -> bool | str:
     return f"ends in {suffix} and is no image that can be read. {_CONVERT}" if suffix in _OTHER_SUFFIXES else False
 
 
+@dataclass(frozen=True)
+class Listing:
+    """The images among some files.
+
+    Attributes:
+        images: in the order in which they were looked at.
+        left_out: (file, reason) of those that look like images and cannot be read.
+    """
+
+    images: tuple[Path, ...]
+    left_out: tuple[tuple[Path, str], ...] = ()
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """The entries of a folder, sorted by name. Raises ImageError where it cannot be listed."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise ImageError(
+            f"The folder {str(folder)!r} cannot be listed: {error.strerror}. Choose one that you may read."
+        ) from error
+
+
+def list_images(files: Iterable[Path], *, within: str | os.PathLike[str] = "") -> Listing:
+    """The images among these files, and those that look like images and cannot be read; all else is ignored.
+
+    `list_images(list_folder(folder))` lists a folder. A dead link with the name of an image is in `left_out`.
+
+    Args:
+        files: their paths.
+        within: a folder that contains all of them: files in its hidden folders are ignored too.
+    """
+    images: list[Path] = []
+    left_out: list[tuple[Path, str]] = []
+    for file in files:
+        name = file.relative_to(within).as_posix() if within else file.name
+        verdict = file.is_file() and sort_file(name, partial(read_head, file))
+        if file.is_symlink() and not file.exists() and sort_file(name, bytes):
+            verdict = "is a link to a file that is not there."
+        if isinstance(verdict, str):
+            left_out.append((file, verdict))
+        elif verdict:
+            images.append(file)
+    return Listing(tuple(images), tuple(left_out))
+
+
 def _problem(kind: str, name: str) -> str:
     """Why an image of this kind and name cannot be read, as the predicate of a sentence about it; "" if it can."""
     if kind == "TIFF" and PurePosixPath(name).suffix.lower() in _RAW_SUFFIXES:
@@ -236,14 +281,6 @@ def _is_preview(image: TiffImagePlugin.TiffImageFile) -> bool:
     """Whether the first image of a TIFF file is the preview of a raw one (DNG, NEF, ARW)."""
     tags = image.tag_v2
     return _DNG_VERSION in tags or (_SUB_IFDS in tags and bool(tags.get(_SUBFILE_TYPE, 0) & _REDUCED))
-
-
-def _open_heic(file: str | BinaryIO) -> Image.Image:
-    """The image upright: pi-heif applies the rotation of the container and corrects the EXIF data."""
-    from pi_heif import HeifImageFile  # not registered with Pillow, which is shared by the whole process
-
-    image: Image.Image = HeifImageFile(file)
-    return image
 
 
 def _container_kind(head: bytes) -> str:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from PIL import Image
 
-from hyperstyle.errors import ConfigError, ImageError, MissingDependencyError
+from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.images import list_folder, list_images, load_image, save_image
 from hyperstyle.images.clips.read import Clip, open_clip
-from hyperstyle.images.clips.write import MIN_RATE, encode_clip
 from hyperstyle.io.files import replace_folder
 from hyperstyle.io.temporary import is_temporary
-
-__all__ = [
-    "CLIP_SUFFIXES",
-    "Clip",
-    "FrameFolder",
-    "check_clip",
-    "check_folder",
-    "check_pyav",
-    "open_frames",
-    "write_clip",
-    "write_folder",
-]
 
 CLIP_SUFFIXES = (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm")
 """Suffixes of the video files that `open_frames` reads."""
@@ -59,17 +44,6 @@ class FrameFolder:
         return (load_image(file) for file in self.files)
 
 
-def check_pyav() -> None:
-    """Raises MissingDependencyError if PyAV, which reads and writes video files, is not installed."""
-    try:
-        importlib.import_module("av")
-    except ImportError as error:
-        raise MissingDependencyError(
-            'video files need PyAV, which is not installed. Run: pip install "hyperstyle-inversion[video]". A folder '
-            "of images, in and out, works without it."
-        ) from error
-
-
 def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
     """Opens a folder of images, whose hidden files are left out, or a video file.
 
@@ -86,7 +60,6 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
         return FrameFolder(path, listing.images, listing.left_out)
     if not path.exists():
         raise ImageError(f"There is no {str(path)!r}; expected a folder of frames or a video file.")
-    check_pyav()
     return open_clip(path)
 
 
@@ -124,53 +97,6 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
                 raise ConfigError(f"Two frames are named {name!r}. Rename one of them; suffixes do not count.")
             save_image(frame, file)
         check_folder(folder)  # still
-
-
-def check_clip(path: str | os.PathLike[str], rate: Fraction | float = 25) -> None:
-    """Raises what `write_clip` would for this path and rate, or without PyAV. Call it before making frames."""
-    if Path(path).suffix.lower() != ".mp4":
-        raise ConfigError(f"{os.fspath(path)!r} cannot be written: clips are MP4, so give a name that ends in .mp4.")
-    if Path(path).is_dir():
-        raise ConfigError(f"{os.fspath(path)!r} is a folder, and its name is that of a clip. Choose another one.")
-    if not MIN_RATE <= rate < float("inf"):
-        raise ConfigError(f"A clip of {rate} frames per second: expected {float(MIN_RATE)} or more, such as 25.")
-    check_pyav()
-
-
-def write_clip(
-    frames: Iterable[Image.Image],
-    path: str | os.PathLike[str],
-    rate: Fraction | float | None = None,
-    *,
-    like: Clip | None = None,
-) -> None:
-    """Writes frames as an MP4 file: H.264 at a visually lossless quality, BT.709 colors, square pixels.
-
-    Sides of an odd number of pixels, which H.264 does not have, get one more, a copy of their last row or column.
-
-    Args:
-        frames: RGB images of one size, consumed one at a time.
-        path: the file, whose suffix is .mp4; it appears only once all frames are written.
-        rate: frames per second, 0.001 or more; the frames are evenly spaced, and there is no audio.
-        like: in place of `rate`, the clip that the frames were made from. There must be as many frames as in it. They
-            get the same timestamps, and its audio is copied without encoding it again, as are title, artist, date and
-            similar metadata. A QualityWarning names audio that MP4 cannot hold.
-
-    Raises:
-        ConfigError: `path` has another suffix or is a folder, `rate` is out of range, not exactly one of `rate` and
-            `like` is given, there is no frame, or there are more or fewer frames than in `like`.
-        ImageError: frames of different sizes, a clip that cannot be read again, or a file that cannot be written.
-            Nothing is left behind then.
-        MissingDependencyError: PyAV is not installed.
-    """
-    if like is not None and rate is None:
-        check_clip(path)
-        encode_clip(frames, path, like)
-    elif rate is not None and like is None:
-        check_clip(path, rate)
-        encode_clip(frames, path, Fraction(rate))
-    else:
-        raise ConfigError("A clip is written at a rate or like another clip: give one of rate=... and like=...")
 
 
 def _natural_sort_key(file: Path) -> tuple[list[tuple[int, str]], str]:

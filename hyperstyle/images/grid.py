@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image, ImageDraw, ImageFont
 
 from hyperstyle.errors import ConfigError, warn
 from hyperstyle.images.color_modes import flatten
 
-__all__ = ["image_grid", "sheet"]
-
-Color = tuple[int, int, int]
+_PAPER, _INK = (250, 250, 248), (45, 45, 48)
 
 
 def image_grid(
@@ -21,7 +19,6 @@ def image_grid(
     labels: Sequence[str] | None = None,
     row_labels: Sequence[str] | None = None,
     cell: int | None = None,
-    background: Color = (250, 250, 248),
 ) -> Image.Image:
     """Images in rows and columns of one image, with even gutters and captions.
 
@@ -31,7 +28,6 @@ def image_grid(
         row_labels: captions left of the rows, one for each row.
         cell: longer side of every image in the grid, in pixels (smaller ones are enlarged smoothly); by
             default that of the largest image, at least 128.
-        background: RGB, 0..255; captions are dark on a light background and light on a dark one.
 
     Raises:
         ConfigError: no images, or a wrong number of captions.
@@ -60,17 +56,15 @@ def image_grid(
     left = gutter + (int(max(side_font.getlength(text) for text in side)) + 1 + gutter if side else 0)
     top = gutter + (round(font.size * 1.3) + gutter // 2 if head else 0)
 
-    ink = (45, 45, 48) if sum(background) > 3 * 127 else (235, 235, 235)
-    page = Image.new(
-        "RGB", (left + sum(widths) + gutter * columns, top + sum(heights) + gutter * len(rows)), background
-    )
+    size = left + sum(widths) + gutter * columns, top + sum(heights) + gutter * len(rows)
+    page = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(page)
     xs = [left + sum(widths[:k]) + gutter * k for k in range(columns)]
     ys = [top + sum(heights[:k]) + gutter * k for k in range(len(rows))]
     for k, text in enumerate(head):
-        draw.text((xs[k] + widths[k] / 2, (gutter + top) / 2), text, fill=ink, font=font, anchor="mm")
+        draw.text((xs[k] + widths[k] / 2, (gutter + top) / 2), text, fill=_INK, font=font, anchor="mm")
     for k, text in enumerate(side):
-        draw.text((left - gutter, ys[k] + heights[k] / 2), text, fill=ink, font=side_font, anchor="rm")
+        draw.text((left - gutter, ys[k] + heights[k] / 2), text, fill=_INK, font=side_font, anchor="rm")
     for row, y, height in zip(fitted, ys, heights, strict=True):
         for k, image in enumerate(row):
             page.paste(image, (xs[k] + (widths[k] - image.width) // 2, y + (height - image.height) // 2))
@@ -87,20 +81,12 @@ def _fitted(image: Image.Image, cell: int) -> Image.Image:
 
 def _captions(texts: Sequence[str], width: int, size: int) -> tuple[ImageFont.FreeTypeFont, list[str]]:
     """One font for all texts, reduced to fit them into `width`, and the texts, shortened where still too wide."""
-
-    def font_of(points: int) -> ImageFont.FreeTypeFont:
-        font = ImageFont.load_default(size=points)
-        if not isinstance(font, ImageFont.FreeTypeFont):
-            raise ConfigError(
-                "This Pillow was built without FreeType, which captions need. Install Pillow's own wheel."
-            )
-        return font
-
-    font = font_of(size)
     smallest = max(round(size * 0.75), 10)
-    while size > smallest and any(font.getlength(text) > width for text in texts):
+    while True:
+        font = cast("ImageFont.FreeTypeFont", ImageFont.load_default(size=size))  # of a size, it always is one
+        if size <= smallest or all(font.getlength(text) <= width for text in texts):
+            break
         size -= 1
-        font = font_of(size)
 
     def cut(text: str) -> str:
         if font.getlength(text) <= width:

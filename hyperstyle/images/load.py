@@ -9,6 +9,7 @@ import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,22 +18,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.errors import ImageError, QualityWarning, warn
+from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
 from hyperstyle.images.color_modes import as_photo, flatten, quiet, upright
 from hyperstyle.images.formats import MAX_PIXELS, check_opened, open_image
-
-__all__ = [
-    "MIN_SIDE",
-    "BinaryFile",
-    "ImageSource",
-    "load_image",
-    "load_photo",
-    "resize",
-    "to_images",
-    "to_levels",
-    "to_pil",
-    "to_tensor",
-]
 
 
 class BinaryFile(Protocol):
@@ -50,14 +38,12 @@ ImageSource = (
 MIN_SIDE = 16
 """Shorter side of the smallest image that `load_image` takes, in pixels."""
 
+EXAMPLES = 5
+"""How many portraits come with the library."""
+
+_PHOTOS = Path(__file__).parents[1] / "avatars" / "photos"
 _OVERSHOOT = 10.0  # network outputs leave [-1, 1] by a little; values beyond this are of another range
-_MULTI_FRAME_FORMATS = (
-    "GIF",
-    "WEBP",
-    "PNG",
-    "AVIF",
-    "TIFF",
-)  # formats whose further frames or pages are images like the first
+_MULTI_FRAME_FORMATS = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")  # further frames or pages are images like the first
 
 
 def load_image(source: ImageSource) -> Image.Image:
@@ -94,6 +80,22 @@ def load_photo(source: ImageSource) -> Image.Image:
     """
     with _decoded(source) as image:
         return as_photo(image)
+
+
+def example_photo(number: int = 0) -> Image.Image:
+    """A portrait of 640 x 800 px (RGB), the head tilted and off center, with details such as jewellery or a hat.
+
+    The portraits are rendered, framed like photos and not yet cropped, for first trials.
+
+    Args:
+        number: of the portrait, 0 to 4.
+
+    Raises:
+        ConfigError: there is no portrait of this number.
+    """
+    if number not in range(EXAMPLES):
+        raise ConfigError(f"there is no example photo {number!r}: expected 0 to {EXAMPLES - 1}.")
+    return load_image(_PHOTOS / f"{int(number)}.png")
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -157,6 +159,12 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
+def reduce_to(image: Image.Image, longest: int) -> Image.Image:
+    """The image with its longer side at `longest` pixels; itself where that is no longer."""
+    scale = min(longest / max(image.size), 1.0)
+    return resize(image, (max(round(image.height * scale), 1), max(round(image.width * scale), 1)))
+
+
 @contextmanager
 def _decoded(source: ImageSource) -> Iterator[Image.Image]:
     """The source as an open, decoded PIL image of any mode and orientation, of a size within the limits.
@@ -195,7 +203,12 @@ def _opened(source: ImageSource) -> tuple[Image.Image, str]:
     """The source as a PIL image that may not be decoded yet, and its name as the subject of messages."""
     if isinstance(source, str | os.PathLike):
         path = os.path.expanduser(os.fspath(source))
-        _check_is_file(path)
+        if not os.path.exists(path):
+            check_name = f"Check the name; paths start from {os.getcwd()!r}."
+            advice = "Download it first." if "://" in path else check_name
+            raise ImageError(f"There is no file {path!r}; expected an image. {advice}")
+        if os.path.isdir(path):
+            raise ImageError(f"{path!r} is a folder; expected an image. Name one of the files in it.")
         name = f"The image {path!r}"
         return open_image(path, name), name
     if isinstance(source, bytes | bytearray | memoryview):
@@ -218,15 +231,6 @@ def _opened(source: ImageSource) -> tuple[Image.Image, str]:
         "or one that is open in binary mode, a PIL image, a uint8 array [H, W, 3] or a float tensor [3, H, W] in "
         "[-1, 1]."
     )
-
-
-def _check_is_file(path: str) -> None:
-    if not os.path.exists(path):
-        check_name = f"Check the name; paths start from {os.getcwd()!r}."
-        advice = "Download it first." if "://" in path else check_name
-        raise ImageError(f"There is no file {path!r}; expected an image. {advice}")
-    if os.path.isdir(path):
-        raise ImageError(f"{path!r} is a folder; expected an image. Name one of the files in it.")
 
 
 def _remaining_bytes(file: BinaryFile) -> bytes:

@@ -13,8 +13,6 @@ from hyperstyle.errors import ImageError
 from hyperstyle.images.color_modes import flatten
 from hyperstyle.io.files import write_bytes
 
-__all__ = ["image_format", "save_image", "write_encoded"]
-
 _LONGEST_JPEG_EXIF = 65533  # bytes that one segment of a JPEG file holds
 
 

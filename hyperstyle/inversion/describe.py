@@ -18,8 +18,6 @@ from hyperstyle.images import image_grid
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.model.parts import ALIGNER, Model
 
-__all__ = ["Edits", "described", "grid_of", "inversion_line", "inversion_png", "inverter_line"]
-
 _COLUMNS = 6
 _MOST = 24  # images of a batch that a notebook shows
 

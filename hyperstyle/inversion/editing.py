@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from hyperstyle.edits import Edit, EditInfo
 from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean, warn
-from hyperstyle.inversion.overrides import GeneratorOverrides
+from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import styles_of
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan2.config import LayerSpec
-
-__all__ = ["Strength", "apply_edit", "check_model", "find_edit", "list_edits", "numbers", "text_edit"]
 
 Strength = float | Sequence[float] | Tensor
 
@@ -122,33 +121,25 @@ def check_model(model: Model, edit: Edit, *, other_model: bool) -> None:
 
 
 def apply_edit(
-    model: Model,
-    edit: Edit,
-    w: Tensor,
-    style_offsets: Mapping[str, Tensor],
-    strengths: Tensor,
-    layers: Sequence[str | int] | None = None,
-    overrides: GeneratorOverrides | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
+    model: Model, edit: Edit, state: InversionState, strengths: Tensor, layers: Sequence[str | int] | None = None
+) -> InversionState:
     """Moves codes, or the styles that they make.
 
     Args:
         model: whose codes these are.
         edit: see `Edit`.
-        w: [B,L,D].
-        style_offsets: layer name -> [B,S], what earlier edits added to the styles.
+        state: of B images.
         strengths: [B].
         layers: only these change: in W the rows that feed them; None is all.
-        overrides: of the images' generators.
 
     Returns:
-        `w` and style offsets after the edit. An edit that moves none of the layers is an EditWarning.
+        The state with `w` and style offsets after the edit. An edit that moves none of the layers is an EditWarning.
 
     Raises:
         EditError: the edit does not fit the codes, or returns something of another shape or that is not finite.
         ConfigError: no layers, or one that is not there.
     """
-    specs = None if layers is None else _layers(model, layers)
+    w, specs = state.w, None if layers is None else find_layers(model, layers)
     with torch.no_grad():  # the edit gets copies: an edit of the user may change them
         if edit.info.space == "w":
             moved = edit(w.clone(), strengths)
@@ -161,9 +152,8 @@ def apply_edit(
                 moved[:, rows] = edited[:, rows]
                 if torch.equal(moved, w) and not torch.equal(edited, w):
                     _warn_of_nothing(edit, specs)
-            return moved, dict(style_offsets)
-        before = styles_of(model, w, overrides or GeneratorOverrides())
-        before.update({name: before[name] + change for name, change in style_offsets.items()})
+            return replace(state, w=moved)
+        before = styles_of(model, state)
         copies = {name: style.clone() for name, style in before.items()}
         after = edit(dict(copies), strengths)
     if not isinstance(after, Mapping) or after.keys() != before.keys():
@@ -172,7 +162,7 @@ def apply_edit(
     names = moving if specs is None else [name for name in moving if name in {spec.name for spec in specs}]
     if moving and not names and specs is not None:
         _warn_of_nothing(edit, specs)
-    offsets = dict(style_offsets)
+    offsets = dict(state.style_offsets)
     for name in names:
         style = after[name]
         if not isinstance(style, Tensor) or style.shape != before[name].shape:
@@ -182,10 +172,10 @@ def apply_edit(
             )
         change = _finite(edit, style.to(before[name])) - before[name]
         offsets[name] = offsets[name] + change if name in offsets else change
-    return w, offsets
+    return replace(state, style_offsets=offsets)
 
 
-def _layers(model: Model, layers: Sequence[str | int]) -> list[LayerSpec]:
+def find_layers(model: Model, layers: Sequence[str | int]) -> list[LayerSpec]:
     """The layers of these names or indexes. Raises ConfigError for none, or one that is not there."""
     if isinstance(layers, str) or not layers:
         raise ConfigError(f'layers={layers!r}: expected a list of one or more, ["b8.conv0"], or None for all.')

@@ -22,16 +22,6 @@ from hyperstyle.io.npy_objects import load_named_arrays, save_arrays, save_named
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
 
-__all__ = [
-    "DELTAS",
-    "LATENTS",
-    "baked_generator",
-    "check_export",
-    "export",
-    "official_stem",
-    "save_generator",
-]
-
 LATENTS = "latents.npy"
 DELTAS = "weight_deltas"
 _PORT_MAPPING_RATE = 0.01  # the learning-rate multiplier of its mapping network is no number of the file
@@ -173,8 +163,8 @@ def _save_official(inversion: Portable, folder: Path) -> None:
         )
     make_folder(folder / DELTAS)
     for i, name in enumerate(names):  # the dense offsets of one image at a time
-        single = inversion.state.view(slice(i, i + 1))
-        offsets = dense_offsets(single.codes, inversion.model.hypernetwork)
+        single = inversion.state.take(slice(i, i + 1))
+        offsets = dense_offsets(single.offset_codes, inversion.model.hypernetwork)
         rows = [_taps(offsets[s.name], s) if s.name in offsets else None for s in inversion.model.generator.layers]
         save_arrays(folder / DELTAS / f"{official_stem(name)}.npy", rows)
     save_named_arrays(folder / LATENTS, {**latents, **dict(zip(names, codes, strict=True))})

@@ -14,13 +14,10 @@ from torch import Tensor
 
 from hyperstyle.align.source import Placement, Provenance
 from hyperstyle.errors import InversionError, WeightsError
-from hyperstyle.inversion.overrides import GeneratorOverrides
-from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-
-__all__ = ["Record", "pack", "read", "read_origin", "unpack", "write"]
 
 _FORMAT = "hyperstyle-inversion/2"
 _BEFORE = "unedited/"
@@ -43,20 +40,12 @@ class Record:
     meta: Mapping[str, Any]
 
 
-def _pack(w: Tensor) -> Tensor:
-    """A code of equal rows, as in W, is stored as one row."""
-    return w[:, :1].clone() if torch.equal(w, w[:, :1].expand_as(w)) else w.clone()
-
-
 def _named(codes: OffsetCodes | None, prefix: str) -> dict[str, Tensor]:
     if codes is None:
         return {}
-    return {
-        f"{prefix}/weights": codes.weights,
-        **{f"{prefix}/sum/{n}": c for n, c in codes.sums.items()},
-        **{f"{prefix}/term/{n}": c for n, c in codes.terms.items()},
-        **{f"{prefix}/dense/{n}": c for n, c in codes.dense.items()},
-    }
+    groups = {"sum": codes.sums, "term": codes.terms, "dense": codes.dense}
+    named = {f"{prefix}/{kind}/{name}": t for kind, group in groups.items() for name, t in group.items()}
+    return {f"{prefix}/weights": codes.weights, **named}
 
 
 def _tensors(state: InversionState) -> tuple[dict[str, Tensor], list[int]]:
@@ -64,7 +53,8 @@ def _tensors(state: InversionState) -> tuple[dict[str, Tensor], list[int]]:
     overrides = state.overrides
     distinct = {id(parameters): parameters for parameters in overrides.tuned}
     numbers = {key: i for i, key in enumerate(distinct)}
-    tensors = {"w": _pack(state.w), **_named(state.codes, "codes"), **_named(overrides.residuals, "residuals")}
+    w = state.w[:, :1] if torch.equal(state.w, state.w[:, :1].expand_as(state.w)) else state.w  # W: equal rows are one
+    tensors = {"w": w, **_named(state.offset_codes, "codes"), **_named(overrides.residuals, "residuals")}
     tensors |= {f"style/{name}": offset for name, offset in state.style_offsets.items()}
     tensors |= {f"tuned/{numbers[key]}/{n}": value for key, group in distinct.items() for n, value in group.items()}
     tensors |= {f"noise/{i}": noise for i, noise in enumerate(overrides.noise)}
@@ -118,14 +108,8 @@ def _split(record: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
             {"name": s.name, "note": s.note, "photo": number} for s, number in zip(record.sources, numbers, strict=True)
         ],
         "placements": [
-            None
-            if (p := source.placement) is None
-            else {
-                "footprint": p.footprint.tolist(),
-                "landmarks": p.landmarks.tolist(),
-                "source_size": list(p.source_size),
-            }
-            for source in record.sources
+            None if s.placement is None else {name: np.asarray(v).tolist() for name, v in vars(s.placement).items()}
+            for s in record.sources
         ],
     }
     stored = {**tensors, **{_BEFORE + name: tensor for name, tensor in changed.items()}}
@@ -180,25 +164,15 @@ def _record(
     if (stored := meta["unedited"]) is not None:
         names = {name: _BEFORE + name if _BEFORE + name in tensors else name for name in stored["tensors"]}
         before = _state({name: tensors[place] for name, place in names.items()}, meta["rows"], stored["tuned"])
-    placements = tuple(
-        None
-        if p is None
-        else Placement(
-            np.asarray(p["footprint"], float),
-            np.asarray(p["landmarks"], float),
-            (p["source_size"][0], p["source_size"][1]),
-        )
-        for p in meta["placements"]
+    sources = tuple(
+        Provenance(row["name"], row["note"], None, None if place is None else _placement(**place), row.get("photo"))
+        for row, place in zip(meta["sources"], meta["placements"], strict=True)
     )
-    return Record(
-        state=_state(tensors, meta["rows"], meta["tuned"]),
-        unedited=before,
-        sources=tuple(
-            Provenance(row["name"], row["note"], None, placement, row.get("photo"))
-            for row, placement in zip(meta["sources"], placements, strict=True)
-        ),
-        meta=meta,
-    )
+    return Record(_state(tensors, meta["rows"], meta["tuned"]), before, sources, meta)
+
+
+def _placement(footprint: list[list[float]], landmarks: list[list[float]], source_size: tuple[int, int]) -> Placement:
+    return Placement(np.asarray(footprint, float), np.asarray(landmarks, float), (source_size[0], source_size[1]))
 
 
 def _state(tensors: Mapping[str, Tensor], rows: int, tuned: list[int]) -> InversionState:

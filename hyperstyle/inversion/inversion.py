@@ -22,9 +22,8 @@ from hyperstyle.inversion import describe, editing, exports
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.editing import Strength
 from hyperstyle.inversion.measure import reconstruction_metrics, with_metrics
-from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.pickling import Portable, fill, record_of
-from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.inversion.synthesis import dense_offsets, render
 from hyperstyle.model.parts import HasModel, Model
 from hyperstyle.moved import renamed_argument, renamed_field
@@ -32,8 +31,6 @@ from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import normal_tensors, outside_inference_mode
 from hyperstyle.runtime.threads import once_property
-
-__all__ = ["Inversion", "Refinement"]
 
 
 class Refinement(Protocol):
@@ -118,17 +115,13 @@ class Inversion(Portable):
 
     def _take(self, index: list[int]) -> Inversion:
         """These images, in this order; an index may come more than once."""
-
-        def select(t: Tensor) -> Tensor:
-            return t[torch.tensor(index, device=t.device)]
-
         return replace(
             self._with(self.state.take(index)),
-            crop=None if self.crop is None else select(self.crop),
+            crop=None if self.crop is None else self.crop[index],
             sources=tuple(self.sources[i] for i in index) if self.sources else (),
             stored_metrics={k: tuple(v[i] for i in index) for k, v in self.stored_metrics.items()},
             unedited=None if self.unedited is None else self.unedited._take(index),
-            intermediates=tuple(select(t) for t in self.intermediates),
+            intermediates=tuple(image[index] for image in self.intermediates),
             failures=(),
         )
 
@@ -224,20 +217,13 @@ class Inversion(Portable):
         """
         result = self
         for single_edit, value in editing.list_edits(self.model, edit, strength, text, neutral, beta, named):
-            result = result._edited(single_edit, value, layers, other_model)
+            editing.check_model(self.model, single_edit, other_model=other_model)
+            strengths = editing.numbers(single_edit, value)
+            amounts = torch.tensor(strengths * len(result), dtype=self.w.dtype, device=self.w.device)
+            if len(strengths) > 1:
+                result = result._take([i for i in range(len(result)) for _ in strengths])
+            result = result.edited_to(editing.apply_edit(self.model, single_edit, result.state, amounts, layers))
         return result
-
-    def _edited(
-        self, edit: Edit, strength: Strength, layers: Sequence[str | int] | None, other_model: bool
-    ) -> Inversion:
-        editing.check_model(self.model, edit, other_model=other_model)
-        strengths = editing.numbers(edit, strength)
-        base = self
-        if len(strengths) > 1:
-            base = self._take([i for i in range(len(self)) for _ in strengths])
-        amounts = torch.tensor(strengths * len(self), dtype=self.w.dtype, device=self.w.device)
-        w, styles = editing.apply_edit(self.model, edit, base.w, base.style_offsets, amounts, layers, base.overrides)
-        return base.edited_to(replace(base.state, w=w, style_offsets=styles))
 
     # ---- combining ----
 
@@ -280,9 +266,14 @@ class Inversion(Portable):
             w: other latent codes [B,L,D].
 
         Raises:
-            InversionError: a generator of another configuration or type, or codes `w` of another shape.
+            InversionError: no generator, one of another configuration or type, or codes `w` of another shape.
         """
         source = self.model.generator
+        if not isinstance(generator, StyleGenerator):
+            raise InversionError(
+                f"transfer() was given a {type(generator).__name__}: expected a generator, such as "
+                "inverter.model.generator of a fine-tuned model."
+            )
         if (generator.config, generator.latent_avg.dtype) != (source.config, self.model.dtype):
             raise InversionError(
                 f"the other generator is {generator.config} in {generator.latent_avg.dtype}, this one {source.config} "

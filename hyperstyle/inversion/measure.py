@@ -16,8 +16,6 @@ from hyperstyle.errors import InversionError
 from hyperstyle.inversion.pickling import Portable
 from hyperstyle.model.parts import Model
 
-__all__ = ["reconstruction_metrics", "with_metrics", "without_metrics"]
-
 T = TypeVar("T", bound=Portable)
 
 _is_measuring = ContextVar("_is_measuring", default=True)

@@ -15,22 +15,6 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
-__all__ = [
-    "ImageLoss",
-    "Loss",
-    "Schedule",
-    "Step",
-    "StepCallback",
-    "check_integer",
-    "check_losses",
-    "check_target",
-    "constant",
-    "image_losses",
-    "no_op",
-    "optimize",
-    "ramped",
-]
-
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
 """(image, target), [B,3,h,w] each -> [B] losses; the loss of an image does not depend on the others of the batch."""
 
@@ -129,7 +113,7 @@ def optimize(
     callback: StepCallback | None = None,
     *,
     constrain: Callable[[], None] | None = None,
-) -> Tensor:
+) -> None:
     """Minimizes a loss with Adam, in place. Variables [B,...] move for each image as they would for it alone.
 
     Args:
@@ -141,18 +125,12 @@ def optimize(
             at which the loop stops early, where they do not change any more.
         constrain: called after every update, without gradients, to project the variables in place onto what is
             allowed.
-
-    Returns:
-        [B,S] the losses at each of the S steps whose loss was computed, always before the update of that step. After
-        an early stop, the last column is that of the final variables. Without any step it is [len(variables[0]),0].
     """
     optimizer = torch.optim.Adam(variables, lr=0.0, betas=schedule.betas)
-    history: list[Tensor] = []
     finished: Tensor | None = None  # [B]
     for step in range(schedule.steps):
         optimizer.param_groups[0]["lr"] = schedule.lr(step)
         current = loss(step)
-        history.append(current.losses.detach())
         if callback is not None:
             shown = {name: v.detach() if isinstance(v, Tensor) else v for name, v in current.shown.items()}
             callback(Step(step, schedule.steps, current.image.detach(), losses=current.losses.detach(), **shown))
@@ -171,7 +149,6 @@ def optimize(
                 with torch.no_grad():
                     constrain()
     optimizer.zero_grad()
-    return torch.stack(history, 1) if history else variables[0].new_empty(len(variables[0]), 0)
 
 
 @contextmanager
@@ -185,11 +162,6 @@ def _kept(variables: Sequence[Tensor], finished: Tensor) -> Iterator[None]:
 
 
 # ---- learning rates ----
-
-
-def constant(lr: float) -> Callable[[int], float]:
-    """A schedule for `Schedule.lr`: the same learning rate at every step."""
-    return lambda step: lr
 
 
 def ramped(step: int, steps: int, lr: float, *, rampup: float = 0.05, rampdown: float = 0.25) -> float:
@@ -206,11 +178,6 @@ def ramped(step: int, steps: int, lr: float, *, rampup: float = 0.05, rampdown: 
 # ---- losses and what is checked ----
 
 
-def no_op(image: Tensor) -> Tensor:
-    """Returns the image: the default for arguments `to_input`, for targets of the generator's own size."""
-    return image
-
-
 def image_losses(loss: ImageLoss, image: Tensor, target: Tensor, step: int) -> Tensor:
     """Computes the losses [B] of a step, `loss(image, target)`, and checks them. `step` is for the message.
 
@@ -221,7 +188,7 @@ def image_losses(loss: ImageLoss, image: Tensor, target: Tensor, step: int) -> T
     if image.shape != target.shape or target.ndim != 4:
         raise ImageError(
             f"a target of shape {tuple(target.shape)} and a reconstruction of shape {tuple(image.shape)}: expected the "
-            "same [B, 3, h, w]. Pass a to_input that brings the reconstruction to the size of the target."
+            "same [B, 3, h, w]. Crops have the input size of the model's domain."
         )
     losses = check_losses(loss(image, target), len(target), step)
     if not losses.requires_grad:
@@ -252,9 +219,14 @@ def check_target(target: Tensor) -> None:
         )
 
 
-def check_integer(name: str, value: object, most: float = math.inf) -> None:
-    """Raises ConfigError unless the value is an integer, no bool, from 0 to `most`; `name` is for the message."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= most:
-        raise ConfigError(
-            f"{name}={value!r}: expected a whole number, " + ("0 or more." if most == math.inf else f"0 to {most}.")
-        )
+def check_lr(lr: float) -> None:
+    """Raises ConfigError unless a learning rate is a positive number."""
+    if not 0 < lr < math.inf:
+        raise ConfigError(f"lr={lr}: expected a positive one.")
+
+
+def check_integer(name: str, value: object, *, least: int = 0, most: float = math.inf) -> None:
+    """Raises ConfigError unless the value is an integer, no bool, from `least` to `most`; `name` is for the message."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= most:
+        limits = f"{least} or more" if most == math.inf else f"{least} to {most}"
+        raise ConfigError(f"{name}={value!r}: expected a whole number, {limits}.")

@@ -19,13 +19,10 @@ from hyperstyle.align.source import Provenance
 from hyperstyle.errors import InversionError
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.file import Record
-from hyperstyle.inversion.overrides import GeneratorOverrides
-from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.model.parts import HasModel, Model, ModelKey, living_model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.runtime.gradients import copy_inference_tensors
-
-__all__ = ["Portable", "fill", "record_of", "state_values"]
 
 T = TypeVar("T", bound="Portable")
 
@@ -55,7 +52,7 @@ class Portable:
 
     def _with(self: T, state: InversionState) -> T:
         """The same with this state; what else belongs to the images is up to the caller."""
-        result: T = replace(self, **state_values(state))  # type: ignore[type-var]
+        result: T = replace(self, **vars(state))  # type: ignore[type-var]
         return result
 
     def edited_to(self: T, state: InversionState) -> T:
@@ -66,12 +63,10 @@ class Portable:
 
     def __post_init__(self) -> None:
         """Copies tensors that were made in inference mode: no gradient could ever flow through them."""
-        images = [t for t in (self.crop, *self.intermediates) if t is not None]
-        if any(t.is_inference() for t in (*self.state.tensors, *images)):
-            values = state_values(self.state.apply(copy_inference_tensors))
-            values |= {name: copy_inference_tensors(getattr(self, name)) for name in ("crop", "intermediates")}
-            for name, value in values.items():
-                object.__setattr__(self, name, value)
+        tensors = (*self.state.tensors, *self.intermediates, *([] if self.crop is None else [self.crop]))
+        if any(tensor.is_inference() for tensor in tensors):
+            images = {name: copy_inference_tensors(getattr(self, name)) for name in ("crop", "intermediates")}
+            self.__dict__.update(vars(self.state.apply(copy_inference_tensors)), **images)
 
     def _check_single(self, what: str, advice: str = "index the batch first") -> None:
         if len(self) != 1:
@@ -171,8 +166,8 @@ def fill(inversion: Any, record: Record, model: Mapping[str, Any]) -> None:
     values |= {"stored_metrics": {name: tuple(figures) for name, figures in meta["quality"].items()}}
     if record.unedited is not None:
         unedited = object.__new__(type(inversion))
-        unedited.__dict__.update(values, **state_values(record.unedited), unedited=None)
-    inversion.__dict__.update(values, **state_values(record.state), unedited=unedited)
+        unedited.__dict__.update(values, **vars(record.unedited), unedited=None)
+    inversion.__dict__.update(values, **vars(record.state), unedited=unedited)
 
 
 def record_of(inversion: Any, origin: Mapping[str, Any] | None = None) -> Record:
@@ -199,16 +194,6 @@ def _key(inversion: Any) -> ModelKey:
     return key
 
 
-def state_values(state: InversionState) -> dict[str, Any]:
-    """The attributes of an inversion with this state."""
-    return {
-        "w": state.w,
-        "offset_codes": state.codes,
-        "style_offsets": state.style_offsets,
-        "overrides": state.overrides,
-    }
-
-
 def _settle(inversion: Any, model: Model) -> None:
     """Gives it the model, in place, and moves its tensors to the model's device and type."""
     token = _key(inversion).token
@@ -218,7 +203,7 @@ def _settle(inversion: Any, model: Model) -> None:
         return tensor.to(model.device, model.dtype)
 
     unedited = inversion.unedited
-    values.update(state_values(inversion.state.apply(move)))
+    values.update(vars(inversion.state.apply(move)))
     values["crop"] = None if inversion.crop is None else inversion.crop.to(model.device)
     values["intermediates"] = tuple(image.to(model.device) for image in inversion.intermediates)
     if unedited is not None and _key(unedited).token == token:

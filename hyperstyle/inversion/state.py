@@ -9,12 +9,36 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import InversionError
-from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 
-__all__ = ["InversionState"]
+TunedParameters = Mapping[str, Tensor]
+"""Parameter name -> the value that replaces the generator's own for one image. Other parameters keep theirs."""
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorOverrides:
+    """Changes to a generator for each of B images, apart from relative offsets. It is false where there are none.
+
+    There are three kinds: residuals, tuned parameters and noise maps. The generator keeps its own values for a kind
+    that is absent.
+
+    Attributes:
+        residuals: absolute offsets, added to the raw weights (HyperInverter): the codes from which a `HyperInverter`
+            computes them, or the residuals themselves (`OffsetCodes.dense`). None for none.
+        tuned: B mappings, parameter name -> value that replaces the generator's (PTI); () for none. Several edits of
+            one image refer to the same mapping object.
+        noise: a noise map [B,1,r,r] for each layer that adds noise, in the order of `Generator.synthesize`; () for
+            the generator's own.
+    """
+
+    residuals: OffsetCodes | None = None
+    tuned: tuple[TunedParameters, ...] = ()
+    noise: tuple[Tensor, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.residuals is not None or bool(self.tuned) or bool(self.noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,21 +47,21 @@ class InversionState:
 
     Attributes:
         w: [B,L,D] latent codes.
-        codes: the relative weight offsets, as codes of a hypernetwork or dense; None for no offsets.
+        offset_codes: the relative weight offsets, as codes of a hypernetwork or dense; None for no offsets.
         style_offsets: layer name -> [B,S], added to the output of the layer's affine map. S is the width of its style:
             I for StyleGAN2, 2 * O for StyleGAN1. Layers that are absent get no offset.
         overrides: residuals, tuned parameters and noise maps.
     """
 
     w: Tensor
-    codes: OffsetCodes | None = None
+    offset_codes: OffsetCodes | None = None
     style_offsets: Mapping[str, Tensor] = field(default_factory=dict)
     overrides: GeneratorOverrides = field(default_factory=GeneratorOverrides)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors of the state, those of codes and overrides included."""
-        codes = [t for part in (self.codes, self.overrides.residuals) if part is not None for t in part.tensors]
+        codes = [t for part in (self.offset_codes, self.overrides.residuals) if part is not None for t in part.tensors]
         tuned = [value for parameters in self.overrides.tuned for value in parameters.values()]
         return (self.w, *codes, *self.style_offsets.values(), *tuned, *self.overrides.noise)
 
@@ -46,30 +70,34 @@ class InversionState:
 
         Tuned parameters have no batch axis, so `function` must not index images: see `take`.
         """
-        codes = None if self.codes is None else self.codes.apply(function)
-        styles = {name: function(offset) for name, offset in self.style_offsets.items()}
-        return InversionState(function(self.w), codes, styles, self.overrides.apply(function))
+        residuals, tuned = self.overrides.residuals, self.overrides.tuned
+        # By identity: a mapping that several images share is still shared afterwards.
+        applied = {id(group): {name: function(value) for name, value in group.items()} for group in tuned}
+        return InversionState(
+            function(self.w),
+            None if self.offset_codes is None else self.offset_codes.apply(function),
+            {name: function(offset) for name, offset in self.style_offsets.items()},
+            GeneratorOverrides(
+                None if residuals is None else residuals.apply(function),
+                tuple(applied[id(group)] for group in tuned),
+                tuple(function(noise) for noise in self.overrides.noise),
+            ),
+        )
 
-    def take(self, index: Sequence[int]) -> InversionState:
-        """The state of the images with these indices, in this order; an index may occur more than once."""
+    def take(self, images: slice | list[int]) -> InversionState:
+        """The state of these images, in this order; an index may occur more than once.
 
-        def select(t: Tensor) -> Tensor:
-            return t[torch.tensor(list(index), device=t.device)]
-
-        codes = None if self.codes is None else self.codes.apply(select)
-        styles = {name: select(offset) for name, offset in self.style_offsets.items()}
-        return InversionState(select(self.w), codes, styles, self.overrides.take(index))
-
-    def view(self, images: slice) -> InversionState:
-        """The state of a slice of the images, whose tensors are views: nothing is copied."""
-        residuals = self.overrides.residuals
+        The tensors of a slice are views: nothing is copied.
+        """
+        residuals, tuned = self.overrides.residuals, self.overrides.tuned
+        indexes = images if isinstance(images, list) else range(len(tuned))[images]
         return InversionState(
             self.w[images],
-            None if self.codes is None else self.codes.select(images),
+            None if self.offset_codes is None else self.offset_codes.select(images),
             {name: offset[images] for name, offset in self.style_offsets.items()},
             GeneratorOverrides(
                 None if residuals is None else residuals.select(images),
-                self.overrides.tuned[images],
+                tuple(tuned[i] for i in indexes) if tuned else (),
                 tuple(noise[images] for noise in self.overrides.noise),
             ),
         )
@@ -84,17 +112,17 @@ class InversionState:
         Raises:
             InversionError: two parts have codes, of offsets or residuals, for different layers.
         """
+        parts = [part._filled(parts, generator) for part in parts]
         overrides = [part.overrides for part in parts]
-        styled = {name: offset for part in parts for name, offset in part.style_offsets.items()}
-        zeros = {name: offset[:1] * 0 for name, offset in styled.items()}
         return InversionState(
             torch.cat([part.w for part in parts]),
-            OffsetCodes.cat([p._offsets for p in parts]) if any(p.codes is not None for p in parts) else None,
-            {
-                name: torch.cat([p.style_offsets.get(name, zero.expand(len(p.w), -1)) for p in parts])
-                for name, zero in zeros.items()
-            },
-            GeneratorOverrides.cat([p.overrides.fill_missing(overrides, p.w, generator) for p in parts]),
+            _joined([part.offset_codes for part in parts]),
+            {name: torch.cat([part.style_offsets[name] for part in parts]) for name in parts[0].style_offsets},
+            GeneratorOverrides(
+                _joined([part.residuals for part in overrides]),
+                tuple(parameters for part in overrides for parameters in part.tuned),
+                tuple(torch.cat(maps) for maps in zip(*(part.noise for part in overrides), strict=True)),
+            ),
         )
 
     @staticmethod
@@ -109,18 +137,28 @@ class InversionState:
         Raises:
             InversionError: both have codes, of offsets or residuals, for different layers.
         """
+        a, b = a._filled((a, b), generator), b._filled((a, b), generator)
         ticks = torch.linspace(0, 1, n).tolist()
-        codes = None
-        if a.codes is not None or b.codes is not None:
-            codes = OffsetCodes.cat([a._offsets * (1 - t) + b._offsets * t for t in ticks])
-        styles = {
-            name: torch.cat([(1 - t) * a._style(name, generator) + t * b._style(name, generator) for t in ticks])
-            for name in {**a.style_offsets, **b.style_offsets}
-        }
-        overrides = GeneratorOverrides.cat(
-            [GeneratorOverrides.lerp(a.overrides, b.overrides, t, generator) for t in ticks]
+
+        def line(x: OffsetCodes | None, y: OffsetCodes | None) -> OffsetCodes | None:
+            return None if x is None or y is None else OffsetCodes.cat([x * (1 - t) + y * t for t in ticks])
+
+        def styles(name: str) -> Tensor:
+            return torch.cat([(1 - t) * a.style_offsets[name] + t * b.style_offsets[name] for t in ticks])
+
+        tuned = [
+            {name: torch.lerp(x[name], y[name], t) for name in x}
+            for t in ticks
+            for x, y in _tuned_pairs(a, b, generator)
+        ]
+        pairs = zip(a.overrides.noise, b.overrides.noise, strict=True)
+        noise = [torch.cat([torch.lerp(x, y, t) for t in ticks]) for x, y in pairs]
+        return InversionState(
+            torch.cat([(1 - t) * a.w + t * b.w for t in ticks]),
+            line(a.offset_codes, b.offset_codes),
+            {name: styles(name) for name in a.style_offsets},
+            GeneratorOverrides(line(a.overrides.residuals, b.overrides.residuals), tuple(tuned), tuple(noise)),
         )
-        return InversionState(torch.cat([(1 - t) * a.w + t * b.w for t in ticks]), codes, styles, overrides)
 
     @staticmethod
     def mixed(
@@ -132,15 +170,20 @@ class InversionState:
 
         Raises:
             InversionError: both have codes, of offsets or residuals, and the step weights differ (see
-                `OffsetCodes.update`).
+                `OffsetCodes.mixed`).
         """
         w, names = a.w.clone(), [spec.name for spec in layers]
         for spec in layers:
             w[:, spec.row] = b.w[:, spec.row]
         styles = {n: v for n, v in a.style_offsets.items() if n not in names}
         styles |= {n: v for n, v in b.style_offsets.items() if n in names}
-        codes = OffsetCodes.mixed(a.codes, b.codes, names)
-        return InversionState(w, codes, styles, GeneratorOverrides.mixed(a.overrides, b.overrides, names, generator))
+        offsets = OffsetCodes.mixed(a.offset_codes, b.offset_codes, names)
+        residuals = OffsetCodes.mixed(a.overrides.residuals, b.overrides.residuals, names)
+        a, b = a._filled((a, b), generator), b._filled((a, b), generator)
+        chosen = _parameters(names, generator)
+        tuned = [{n: (y if n in chosen else x)[n] for n in x} for x, y in _tuned_pairs(a, b, generator)]
+        noise = _choose_noise(names, b.overrides.noise, a.overrides.noise, generator)
+        return InversionState(w, offsets, styles, GeneratorOverrides(residuals, tuple(tuned), noise))
 
     def transferred(
         self, source: StyleGenerator, target: StyleGenerator, layers: Sequence[str] | None, w: Tensor | None
@@ -160,21 +203,83 @@ class InversionState:
         Raises:
             InversionError: codes `w` of another shape. ConfigError: an unknown layer.
         """
-        codes, overrides = self.codes, self.overrides.transferred(source, target)
+        codes, residuals, noise = self.offset_codes, self.overrides.residuals, self.overrides.noise
+        before, after = dict(source.named_parameters()), dict(target.named_parameters())
+        tuned = [
+            {name: after[name].detach() + (value - before[name].detach()) for name, value in parameters.items()}
+            for parameters in self.overrides.tuned
+        ]
         if layers is not None:
             names = [target.layer(name).name for name in layers]
+            parameter_names = _parameters(names, target)
             codes = None if codes is None else codes.only(names)
-            overrides = overrides.restricted(names, target)
+            residuals = None if residuals is None else residuals.only(names)
+            tuned = [{n: value for n, value in parameters.items() if n in parameter_names} for parameters in tuned]
+            if noise:
+                stored_maps = [stored.expand(len(self.w), -1, -1, -1) for stored in target.noises.buffers()]
+                noise = _choose_noise(names, noise, stored_maps, target)
         w = self.w if w is None else target.broadcast(w.to(self.w))
         if w.shape != self.w.shape:
             raise InversionError(f"other latent codes of shape {tuple(w.shape)}: expected {tuple(self.w.shape)}.")
-        return InversionState(w, codes, self.style_offsets, overrides)
+        return InversionState(w, codes, self.style_offsets, GeneratorOverrides(residuals, tuple(tuned), noise))
 
-    @property
-    def _offsets(self) -> OffsetCodes:
-        """The offset codes; if `codes` is None, codes that stand for no offsets."""
-        return OffsetCodes.none(self.w) if self.codes is None else self.codes
+    def _filled(self, parts: Sequence[InversionState], generator: StyleGenerator) -> InversionState:
+        """A copy with neutral values for all that one of `parts` has and this state lacks, to be combined with them.
 
-    def _style(self, name: str, generator: StyleGenerator) -> Tensor:
-        """[B,S] the style offset of this layer; zeros if it has none."""
-        return self.style_offsets.get(name, self.w.new_zeros(len(self.w), generator.layer(name).style_width))
+        The neutral values are codes that stand for no offsets, zeros for styles, mappings without parameters, and the
+        generator's own noise maps.
+        """
+        count, others = len(self.w), [part.overrides for part in parts]
+        codes, residuals = self.offset_codes, self.overrides.residuals
+        tuned, noise = self.overrides.tuned, self.overrides.noise
+        if codes is None and any(part.offset_codes is not None for part in parts):
+            codes = OffsetCodes.none(self.w)
+        if residuals is None and any(other.residuals is not None for other in others):
+            residuals = OffsetCodes.none(self.w)
+        if not tuned and any(other.tuned for other in others):
+            tuned = ({},) * count
+        if not noise and any(other.noise for other in others):
+            noise = tuple(stored.expand(count, -1, -1, -1) for stored in generator.noises.buffers())
+        zeros = {
+            name: offset.new_zeros(1, offset.shape[1]).expand(count, -1)
+            for part in parts
+            for name, offset in part.style_offsets.items()
+        }
+        styles = {name: self.style_offsets.get(name, zero) for name, zero in zeros.items()}
+        return InversionState(self.w, codes, styles, GeneratorOverrides(residuals, tuned, noise))
+
+
+def _joined(parts: Sequence[OffsetCodes | None]) -> OffsetCodes | None:
+    """The codes of all parts as one batch; None where they are None."""
+    codes = [part for part in parts if part is not None]
+    return OffsetCodes.cat(codes) if codes else None
+
+
+def _tuned_pairs(
+    a: InversionState, b: InversionState, generator: StyleGenerator
+) -> list[tuple[TunedParameters, TunedParameters]]:
+    """The tuned parameters of each image in `a` and `b`, with the generator's values for what only the other has."""
+    parameters = dict(generator.named_parameters())
+    names = sorted({name for state in (a, b) for tuned in state.overrides.tuned for name in tuned})
+    if not names:
+        return []
+    stored = {name: parameters[name].detach() for name in names}
+    return [({**stored, **x}, {**stored, **y}) for x, y in zip(a.overrides.tuned, b.overrides.tuned, strict=True)]
+
+
+def _parameters(layers: Sequence[str], generator: StyleGenerator) -> set[str]:
+    """Names of the parameters of these layers; the constant input belongs to the first layer."""
+    names = {name for layer in layers for name in generator.parameters_of(layer)}
+    if generator.layers[0].name in layers:
+        names |= {name for name, _ in generator.named_parameters() if name.startswith("input.")}
+    return names
+
+
+def _choose_noise(
+    layers: Sequence[str], chosen: Sequence[Tensor], others: Sequence[Tensor], generator: StyleGenerator
+) -> tuple[Tensor, ...]:
+    """The noise maps of `layers` from `chosen`, all other maps from `others`; () where there are none."""
+    if not chosen:
+        return ()
+    names = [spec.name for spec in generator.layers if not spec.torgb]  # toRGB adds no noise
+    return tuple(x if name in layers else y for name, x, y in zip(names, chosen, others, strict=True))

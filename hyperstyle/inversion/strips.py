@@ -14,11 +14,9 @@ from hyperstyle.align import paste_back as paste
 from hyperstyle.align.source import photo_of
 from hyperstyle.edits import Edit
 from hyperstyle.errors import ConfigError, ImageError
-from hyperstyle.images import ImageSource, image_grid, write_encoded
-from hyperstyle.images.color_modes import flatten
+from hyperstyle.images import ImageSource, flatten, image_grid
+from hyperstyle.images.save import write_encoded
 from hyperstyle.inversion.inversion import Inversion
-
-__all__ = ["Sweep", "animate", "check_animation", "grid", "label", "photos", "strip"]
 
 Sweep = tuple[str | Edit, Sequence[float]]
 """An edit and its strengths, one after the other."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.model.parts import Model
 from hyperstyle.networks import cpu
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.codes import Expander, LazyOffsets, OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
-from hyperstyle.networks.hypernetworks.lazy import Expander, LazyOffsets
 from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
 from hyperstyle.networks.stylegan2.ops import Modulation, effective_weight
 from hyperstyle.runtime.gradients import normal_tensors
-
-__all__ = ["DEFAULT_BATCH_SIZE", "bake", "dense_offsets", "lazy_offsets", "render", "styles_of", "synthesize"]
 
 DEFAULT_BATCH_SIZE = 8
 """Images that go through the networks at once, unless a batch size is given."""
@@ -92,65 +89,47 @@ def render(
     """
     groups = [(slice(0, len(state.w)), generator)] if generator is not None else _generators(model, state)
     if differentiable:
-        return torch.cat(
-            [
-                _render_differentiable(model, group_generator, state.view(images), noise)
-                for images, group_generator in groups
-            ]
-        )
+        return torch.cat([part for images, g in groups for part in _render(model, g, state.take(images), noise, True)])
     with normal_tensors(), torch.no_grad():
-        parts = [
-            part
-            for images, group_generator in groups
-            for part in _render_shared(model, group_generator, state.view(images), noise)
-        ]
+        parts = [part for images, g in groups for part in _render(model, g, state.take(images), noise, False)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _render_differentiable(
-    model: Model, generator: StyleGenerator, state: InversionState, noise: Literal["const", "none"]
-) -> Tensor:
-    """The images of a state, [B,3,size,size], all from this generator and in one batch; gradients are recorded."""
-    return generator.synthesize(
-        _styles(generator, state),
-        lazy_offsets(state.codes, model.hypernetwork),
-        residuals=lazy_offsets(state.overrides.residuals, model.hyperinverter),
-        noise=noise if noise == "none" else state.overrides.noise or noise,
-        modulation="activations",
-    )
-
-
-def _render_shared(
-    model: Model, generator: StyleGenerator, state: InversionState, noise: Literal["const", "none"]
+def _render(
+    model: Model,
+    generator: StyleGenerator,
+    state: InversionState,
+    noise: Literal["const", "none"],
+    differentiable: bool,
 ) -> Iterator[Tensor]:
-    """Batches of the images of a state, in order, all from this generator; no gradients are recorded.
+    """Batches [B,3,size,size] of the images of a state, in order, all from this generator.
 
-    Runs of images with equal offsets share one set of weights (see `_runs`).
+    With gradients it is one batch. Without, runs of images with equal offsets share one set of weights (see `_runs`).
     """
-    styles = _styles(generator, state)
-    for run, has_equal_weights in _runs(state, model.dtype):
-        baked = bake(model, generator, state.view(slice(run.start, run.start + 1))) if has_equal_weights else generator
+    styles, count = _styles(generator, state), len(state.w)
+    for run, has_equal_weights in [(slice(0, count), False)] if differentiable else _runs(state, model.dtype):
+        baked = bake(model, generator, state.take(slice(run.start, run.start + 1))) if has_equal_weights else generator
         # A CPU renders images one by one. Elsewhere what a large batch needs at once would fill the memory.
-        size = len(state.w) if has_equal_weights and state.w.device.type == "cpu" else DEFAULT_BATCH_SIZE
+        is_whole = differentiable or (has_equal_weights and state.w.device.type == "cpu")
+        size = count if is_whole else DEFAULT_BATCH_SIZE
         for first in range(run.start, run.stop, size):
             batch = slice(first, min(first + size, run.stop))
-            part = state.view(batch)
-            offsets, residuals = (None, None) if has_equal_weights else (part.codes, part.overrides.residuals)
-            yield synthesize(
-                baked,
+            part = state.take(batch)
+            offsets, residuals = ({}, {}) if has_equal_weights else _changes(model, part)
+            render_batch = baked.synthesize if differentiable else partial(synthesize, baked)
+            yield render_batch(
                 {name: style[batch] for name, style in styles.items()},
-                lazy_offsets(offsets, model.hypernetwork),
-                residuals=lazy_offsets(residuals, model.hyperinverter),
+                offsets,
+                residuals=residuals,
                 noise=noise if noise == "none" else part.overrides.noise or noise,
-                modulation="activations" if has_equal_weights else "weights",
+                modulation="activations" if differentiable or has_equal_weights else "weights",
             )
 
 
-def styles_of(model: Model, w: Tensor, overrides: GeneratorOverrides) -> dict[str, Tensor]:
-    """Layer name -> styles [B,S] of codes [B,L,D], from the affine layers of each image's own (tuned) generator."""
+def styles_of(model: Model, state: InversionState) -> dict[str, Tensor]:
+    """Layer name -> styles [B,S], edits included, from the affine layers of each image's own (tuned) generator."""
     with torch.no_grad():
-        groups = _generators(model, InversionState(w, overrides=overrides))
-        parts = [generator.styles(w[place]) for place, generator in groups]
+        parts = [_styles(generator, state.take(images)) for images, generator in _generators(model, state)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -159,8 +138,7 @@ def bake(model: Model, generator: StyleGenerator, state: InversionState) -> Styl
 
     All other tensors are shared with `generator`.
     """
-    offsets = lazy_offsets(state.codes, model.hypernetwork)
-    residuals = lazy_offsets(state.overrides.residuals, model.hyperinverter)
+    offsets, residuals = _changes(model, state)
     weights = {}
     for layer in {*offsets, *residuals}:
         name = next(name for name in generator.parameters_of(layer) if name.endswith("conv.weight"))
@@ -183,9 +161,20 @@ def _generators(model: Model, state: InversionState) -> Iterator[tuple[slice, St
     if not tuned:
         yield slice(0, count), model.generator
         return
-    borders = [i for i in range(1, count) if tuned[i] is not tuned[i - 1]]
-    for start, stop in zip([0, *borders], [*borders, count], strict=True):
-        yield slice(start, stop), model.generator.with_parameters(tuned[start])
+    for images in _stretches(count, lambda a, b: tuned[a] is tuned[b]):
+        yield images, model.generator.with_parameters(tuned[images.start])
+
+
+def _stretches(count: int, are_equal: Callable[[int, int], bool]) -> list[slice]:
+    """Splits `count` images into runs of consecutive images that are equal by this comparison of neighbors."""
+    borders = [i for i in range(1, count) if not are_equal(i - 1, i)]
+    return [slice(start, stop) for start, stop in zip([0, *borders], [*borders, count], strict=True)]
+
+
+def _changes(model: Model, state: InversionState) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    """The dense offsets and the residuals of a state, by layer, computed on access."""
+    offsets = lazy_offsets(state.offset_codes, model.hypernetwork)
+    return offsets, lazy_offsets(state.overrides.residuals, model.hyperinverter)
 
 
 def _styles(generator: StyleGenerator, state: InversionState) -> dict[str, Tensor]:
@@ -202,7 +191,7 @@ def _runs(state: InversionState, dtype: torch.dtype) -> Iterator[tuple[slice, bo
     always False: sharing multiplies the feature maps by the styles, which would round the products.
     """
     count = len(state.w)
-    codes = [part for part in (state.codes, state.overrides.residuals) if part is not None]
+    codes = [part for part in (state.offset_codes, state.overrides.residuals) if part is not None]
     tensors = [tensor for part in codes for tensor in part.tensors] + list(state.overrides.noise)
     if not tensors:  # the weights of the generator: nothing to compute once
         yield slice(0, count), False
@@ -212,13 +201,12 @@ def _runs(state: InversionState, dtype: torch.dtype) -> Iterator[tuple[slice, bo
     def equal(a: int, b: int) -> bool:
         return is_wide and all(torch.equal(tensor[a], tensor[b]) for tensor in tensors)
 
-    borders = [i for i in range(1, count) if not equal(i - 1, i)]
     first = 0  # of the images that are not in a run yet
-    for start, stop in zip([0, *borders], [*borders, count], strict=True):
-        if stop - start > 1:
-            if first < start:
-                yield slice(first, start), False
-            yield slice(start, stop), True
-            first = stop
+    for images in _stretches(count, equal):
+        if images.stop - images.start > 1:
+            if first < images.start:
+                yield slice(first, images.start), False
+            yield images, True
+            first = images.stop
     if first < count:
         yield slice(first, count), False

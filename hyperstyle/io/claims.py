@@ -6,15 +6,12 @@ import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
-
-__all__ = ["Claims", "Stamp", "stamp"]
 
 Stamp = tuple[int, int, int]
 """Identifies a version of a file: (inode, modification time in nanoseconds, size in bytes)."""
@@ -60,9 +57,7 @@ class Claims:
     def __enter__(self) -> Claims:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for marker in list(self._held):
             self.release(marker)
 

@@ -17,20 +17,6 @@ from hyperstyle.io.file_kind import file_kind, first_line, refusal
 from hyperstyle.io.files import atomic_write, finish_replacing, replace_folder, write_text
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
-__all__ = [
-    "check_dense",
-    "check_finite",
-    "check_tensors",
-    "load_component",
-    "load_tensors",
-    "read_json",
-    "save_component",
-    "save_tensors",
-    "save_torch",
-    "type_name",
-    "write_json",
-]
-
 M = TypeVar("M", bound=nn.Module)
 
 WEIGHTS = "model.safetensors"

@@ -12,8 +12,6 @@ from typing import BinaryIO, Literal
 
 from hyperstyle.errors import CheckpointError, HyperStyleError, MissingFileError, WeightsError
 
-__all__ = ["FileKind", "check_numbers", "check_suffix", "file_kind", "first_line", "reading", "refusal"]
-
 FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTorch", "old PyTorch", "pickle", "unknown"]
 
 # The first pickle of a file of PyTorch before 1.6: protocol 2, and one large number.
@@ -110,17 +108,20 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
         WeightsError: a WeightsError was raised within, for what the file asks for or holds.
         CheckpointError: another one was raised within, and stays as it is; or the file cannot be read, or is damaged.
     """
+    refused = f"{path} was not loaded, and nothing of it was executed"
     try:
         yield
     except FileNotFoundError as error:
         raise MissingFileError(f"{path} is missing: expected a {expected}.") from error
     except WeightsError as error:
-        raise WeightsError(f"{path} was not loaded, and nothing of it was executed: {error}") from error
+        raise WeightsError(f"{refused}: {error}") from error
     except CheckpointError:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # of any class: damaged data make an unpickler raise what it likes
+        if "allow_pickle" in str(error):  # NumPy's refusal to unpickle
+            raise WeightsError(f"{refused}: it holds Python objects; only numbers are read.") from error
         raise CheckpointError(
             f"{path} is a damaged {expected}, or one cut off: {first_line(error)}. Fetch or make it again."
         ) from error

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,34 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from hyperstyle.errors import CheckpointError, HyperStyleError
-from hyperstyle.io.temporary import (
-    flush_folder_to_disk,
-    flush_to_disk,
-    is_temporary,
-    locked,
-    new_temporary,
-    sweep,
-    temporary_folder,
-)
-
-__all__ = [
-    "append_line",
-    "atomic_write",
-    "finish_replacing",
-    "make_folder",
-    "move_file",
-    "peak_memory",
-    "replace_folder",
-    "sha256",
-    "sweep",
-    "temporary_folder",
-    "write_bytes",
-    "write_text",
-]
-
-_COMPLETE = ".replacing"  # name of a folder with the complete new content, inside the folder that is being replaced
-_REMOVED = ".removed.json"  # name of a file in it, which lists the old files and folders that have to be removed
-
+from hyperstyle.io.temporary import finish, flush_to_disk, is_temporary, put_in_place, sweep, temporary
 
 # ---- files ----
 
@@ -72,16 +43,9 @@ def atomic_write(path: str | os.PathLike[str], *, error: type[HyperStyleError] =
             raise OSError(f"it is a {'folder' if target.is_dir() else 'device'}, and a file name was expected")
         if not _is_flushed_later(target):
             _sweep_once(target.parent)
-        temporary, descriptor = new_temporary(target.parent, target.suffix)
-        try:
-            yield temporary
-            move_file(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        finally:
-            if descriptor is not None:
-                os.close(descriptor)
+        with temporary(target.parent, target.suffix) as file:
+            yield file
+            move_file(file, target)
     except OSError as failure:
         reason = failure.strerror or str(failure)
         advice = "" if target.parent.is_dir() else f" The folder {str(target.parent)!r} does not exist."
@@ -99,8 +63,8 @@ def write_bytes(
     Prefer encoding into memory and passing the result here to letting an encoder write the file: many encoders do not
     report that the disk is full, and this function does.
     """
-    with atomic_write(path, error=error) as temporary:
-        temporary.write_bytes(content)
+    with atomic_write(path, error=error) as file:
+        file.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, error: type[HyperStyleError] = HyperStyleError) -> None:
@@ -187,11 +151,13 @@ def replace_folder(
         home = target if target.is_dir() else target.parent
         home.mkdir(parents=True, exist_ok=True)
         sweep(home)
-        with temporary_folder(home) as temporary:
-            yield temporary
+        with temporary(home, is_folder=True) as folder:
+            yield folder
             if not _is_flushed_later(target):
-                flush_folder_to_disk(temporary)
-            _put_in_place(temporary, target, keep_others=keep_others)
+                for place, _, names in os.walk(folder):
+                    for name in (*names, ""):  # the files, and the folder itself
+                        flush_to_disk(Path(place, name))
+            put_in_place(folder, target, keep_others=keep_others)
     except OSError as failure:
         raise error(
             f"Cannot write the folder {os.fspath(path)!r}: {failure.strerror or failure}. Choose a place that you may "
@@ -212,12 +178,8 @@ def finish_replacing(path: str | os.PathLike[str], *, error: type[HyperStyleErro
     Raises:
         HyperStyleError: (or the class given) it cannot be finished, for example on a read-only disk.
     """
-    complete = Path(os.path.realpath(path), _COMPLETE)
     try:
-        while os.path.isdir(complete) and not complete.is_symlink():  # the process with the lock completes it
-            with suppress(FileNotFoundError), locked(complete, wait=True) as descriptor:
-                if descriptor is None or os.path.samestat(os.fstat(descriptor), complete.stat()):
-                    _move_into_place(complete)
+        finish(Path(os.path.realpath(path)))
     except OSError as failure:
         raise error(
             f"The folder {os.fspath(path)!r} was being replaced when a process was killed, and this cannot be "
@@ -260,117 +222,6 @@ def _is_flushed_later(path: Path) -> bool:
     To flush each of a thousand files by itself would take long.
     """
     return any(is_temporary(folder) for folder in path.parents)
-
-
-def _put_in_place(temporary: Path, target: Path, *, keep_others: bool) -> None:
-    """Moves the content of `temporary`, a complete folder that was flushed to the disk, to `target`."""
-    if not target.exists():
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.is_dir():  # else another process has made it since
-                raise
-        else:
-            flush_to_disk(target.parent)
-            return
-    _check_places(temporary, target, keep_others=keep_others)  # better now than half-way
-    removed = [] if keep_others else list(_unmatched(target, temporary))
-    (temporary / _REMOVED).write_text(json.dumps(removed), encoding="utf-8")
-    flush_to_disk(temporary / _REMOVED)
-    flush_to_disk(temporary)
-    while True:
-        finish_replacing(target)
-        try:
-            temporary.rename(target / _COMPLETE)  # from here on it is the new one
-            break
-        except OSError:
-            if not (target / _COMPLETE).exists():  # else another process was quicker: it goes first
-                raise
-    flush_to_disk(target)
-    _move_into_place(target / _COMPLETE)
-
-
-def _check_places(temporary: Path, target: Path, *, keep_others: bool) -> None:
-    """Raises OSError if files of `temporary` cannot be moved to their places in `target`.
-
-    That is: no permission, another file system, or, with `keep_others`, a file where a folder has to be or vice versa.
-    """
-    device = target.stat().st_dev
-    for folder, _, names in os.walk(temporary):
-        place = target / Path(folder).relative_to(temporary)
-        if keep_others and place.exists() and not place.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file, and a folder has to be there")
-        if place.is_symlink() or not place.is_dir():
-            continue
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)}: {place}")
-        if place.stat().st_dev != device:
-            raise OSError(errno.EXDEV, f"{place} lies on another file system")
-        if keep_others and (blocking := [place / name for name in names if (place / name).is_dir()]):
-            raise IsADirectoryError(errno.EISDIR, f"{blocking[0]} is a folder, and a file has to be there")
-
-
-def _move_into_place(complete: Path) -> None:
-    """Removes the old files listed in `complete`, and moves its own files into its parent folder, the one replaced.
-
-    If it is interrupted, calling it again finishes the work.
-    """
-    target = complete.parent
-    with suppress(FileNotFoundError):
-        for name in json.loads((complete / _REMOVED).read_text(encoding="utf-8")):
-            if _lies_in(target, target / name):
-                _remove(target / name)
-    # From the bottom up: what lies in the folder itself, such as the file that names the others, comes last.
-    for folder, _, names in os.walk(complete, topdown=False):
-        below = Path(folder).relative_to(complete)
-        for place in (target / part for part in (*reversed(below.parents), below) if part != Path()):
-            if place.is_symlink() or not place.is_dir():
-                _remove(place)
-                place.mkdir()
-        for name in names:
-            source, place = Path(folder, name), target / below / name
-            if source == complete / _REMOVED:
-                continue
-            if place.is_dir():
-                _remove(place)
-            try:
-                os.replace(source, place)
-            except FileNotFoundError:  # without locks two processes may be at it
-                if os.path.lexists(source):
-                    raise
-        flush_to_disk(target / below)
-    with suppress(FileNotFoundError):
-        shutil.rmtree(complete)
-    flush_to_disk(target)
-
-
-def _lies_in(folder: Path, path: Path) -> bool:
-    """Whether the path lies in the folder, at any depth, without leading through symbolic links or ".."."""
-    in_parents = folder in path.parents and path.name != ".."
-    return in_parents and Path(os.path.realpath(path.parent)) == path.parent
-
-
-def _unmatched(old: Path, new: Path) -> Iterator[str]:
-    """Paths, relative to `old`, of the files and folders in `old` that `new` does not have.
-
-    A folder that `new` lacks is one entry; in folders that both have, the entries are "folder/name".
-    """
-    for path in old.iterdir():
-        if path.name == _COMPLETE or is_temporary(path):
-            continue
-        other = new / path.name
-        if not other.exists():
-            yield path.name
-        elif path.is_dir() and not path.is_symlink() and other.is_dir():
-            yield from (f"{path.name}/{name}" for name in _unmatched(path, other))
-
-
-def _remove(path: Path) -> None:
-    """Removes a file, a symbolic link (not what it points to), or a folder with its content, if it exists."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from hyperstyle.errors import HubError, ModelNotFoundError, did_you_mean
 from hyperstyle.io.file_kind import first_line
 from hyperstyle.io.files import finish_replacing
-
-__all__ = ["BUNDLED", "explain", "resolve", "upload"]
 
 BUNDLED = {"avatars": Path(__file__).parents[1] / "avatars" / "model"}
 
@@ -60,24 +59,19 @@ def resolve(
             f"{did_you_mean(text, BUNDLED)}"
         )
 
-    def cached(patterns: list[str], commit: str | None) -> Path:
-        from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download
 
-        place = None if cache_dir is None else Path(cache_dir)
-        return Path(
-            snapshot_download(
-                text, revision=commit, cache_dir=place, local_files_only=local_files_only, allow_patterns=patterns
-            )
-        )
-
+    cache = None if cache_dir is None else Path(cache_dir)
+    cached = partial(snapshot_download, text, cache_dir=cache, local_files_only=local_files_only)
     try:
-        folder = cached([_MANIFEST], revision)
+        folder = Path(cached(revision=revision, allow_patterns=[_MANIFEST]))
         if not (folder / _MANIFEST).is_file():
             raise ModelNotFoundError(
                 f"repository {text!r} holds no model of this library: it has no {_MANIFEST} at revision "
                 f"{revision or 'main'!r}. Official checkpoints become models with `hyperstyle convert`."
             )
-        return cached(["*.json", "*.safetensors", "aligner/*"], folder.name)  # the folder is called by the commit
+        # The folder is called by the commit.
+        return Path(cached(revision=folder.name, allow_patterns=["*.json", "*.safetensors", "aligner/*"]))
     except ModelNotFoundError:
         raise
     except Exception as error:  # the client has no common class for what can go wrong

@@ -8,9 +8,9 @@ stops the reading, and nothing of the file is executed. What is written names th
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,6 @@ from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.file_kind import file_kind, reading, refusal
 from hyperstyle.io.files import atomic_write
 from hyperstyle.io.pickle_reader import numpy_names, unpickle
-
-__all__ = ["Floats", "load_arrays", "load_named_arrays", "save_arrays", "save_named_arrays", "save_npz"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -54,26 +52,12 @@ def load_arrays(path: str | Path) -> list[Floats | None]:
 
 def save_named_arrays(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Writes atomically what `load_named_arrays` reads; values become float32. Raises HyperStyleError."""
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        _write_head(file, ())
-        file.write(b"]}(")
-        for name, array in arrays.items():
-            _write_text(file, name)
-            _write_array(file, array)
-        file.write(b"ua" + _END)
+    _write(path, (), b"]}(", ((_text(name), array) for name, array in arrays.items()), b"ua")
 
 
 def save_arrays(path: str | Path, arrays: Sequence[npt.NDArray[Any] | None]) -> None:
     """Writes atomically what `load_arrays` reads, one array after the other, as float32. Raises HyperStyleError."""
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        _write_head(file, (len(arrays),))
-        file.write(b"](")
-        for array in arrays:
-            if array is None:
-                file.write(b"N")
-            else:
-                _write_array(file, array)
-        file.write(b"e" + _END)
+    _write(path, (len(arrays),), b"](", ((b"", array) for array in arrays), b"e")
 
 
 def save_npz(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -98,7 +82,8 @@ def _read(path: Path) -> npt.NDArray[np.object_]:
     with reading(path, ".npy file"), path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise refusal(path, file_kind(path), ".npy file")
-        if b"'descr': '|O'" not in _header(file):
+        (size,) = struct.unpack("<H", file.read(2)) if file.read(2)[0] == 1 else struct.unpack("<I", file.read(4))
+        if b"'descr': '|O'" not in file.read(size):  # the text that describes the array; the pickle follows
             raise CheckpointError(f"{path} holds plain numbers: expected objects, as in latents.npy and weight_deltas.")
         array = unpickle(file, numpy_names(_FLOATS_OR_OBJECTS), "arrays")
     if not isinstance(array, np.ndarray) or array.dtype != object:
@@ -106,45 +91,45 @@ def _read(path: Path) -> npt.NDArray[np.object_]:
     return array
 
 
-def _header(file: BinaryIO) -> bytes:
-    """The text behind the magic bytes that describes the array; the pickle follows."""
-    major, _ = file.read(2)
-    (size,) = struct.unpack("<H", file.read(2)) if major == 1 else struct.unpack("<I", file.read(4))
-    return file.read(size)
-
-
 # ---- writing: pickle protocol 3, which knows no frames, without its memory of objects ----
 
 _MAGIC = b"\x93NUMPY"
 _START = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"  # an empty array
-_END = b"tb."  # the state is complete and given to the array
+_END = b"tb"  # the state is complete and given to the array
 
 
-def _write_head(file: BinaryIO, shape: tuple[int, ...]) -> None:
+def _write(
+    path: str | Path,
+    shape: tuple[int, ...],
+    start: bytes,
+    items: Iterable[tuple[bytes, npt.NDArray[Any] | None]],
+    end: bytes,
+) -> None:
+    """Writes an array of objects: opcodes that begin its content, opcodes and an array for each item, and those that
+    end the content."""
     text = f"{{'descr': '|O', 'fortran_order': False, 'shape': {shape}, }}".encode()
     text += b" " * (-(len(_MAGIC) + 5 + len(text)) % 64) + b"\n"
-    file.write(_MAGIC + b"\x01\x00" + struct.pack("<H", len(text)) + text + b"\x80\x03")
-    _write_state(file, shape, b"O8", b"|", b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?")
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.write(_MAGIC + b"\x01\x00" + struct.pack("<H", len(text)) + text + b"\x80\x03")
+        file.write(_state(shape, "O8", "|", b"?") + start)
+        for key, array in items:
+            if array is None:
+                file.write(key + b"N")
+                continue
+            data = np.ascontiguousarray(array, "<f4")
+            file.write(key + _state(array.shape, "f4", "<", b"\x00") + b"B" + struct.pack("<I", data.nbytes))
+            file.write(data.data)
+            file.write(_END)
+        file.write(end + _END + b".")
 
 
-def _write_state(file: BinaryIO, shape: tuple[int, ...], kind: bytes, order: bytes, flags: bytes) -> None:
+def _state(shape: tuple[int, ...], kind: str, order: str, flags: bytes) -> bytes:
     """The beginning of an array up to its content."""
-    file.write(_START + b"(K\x01(" + b"".join(b"J" + struct.pack("<i", n) for n in shape) + b"t")
-    file.write(b"cnumpy\ndtype\n")
-    _write_text(file, kind.decode())
-    file.write(b"\x89\x88\x87R(K\x03")
-    _write_text(file, order.decode())
-    file.write(flags + b"tb\x89")
+    sizes = b"".join(b"J" + struct.pack("<i", n) for n in shape)
+    start = _START + b"(K\x01(" + sizes + b"tcnumpy\ndtype\n" + _text(kind) + b"\x89\x88\x87R(K\x03" + _text(order)
+    return start + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK" + flags + b"tb\x89"
 
 
-def _write_text(file: BinaryIO, text: str) -> None:
+def _text(text: str) -> bytes:
     data = text.encode()
-    file.write(b"X" + struct.pack("<I", len(data)) + data)
-
-
-def _write_array(file: BinaryIO, array: npt.NDArray[Any]) -> None:
-    data = np.ascontiguousarray(array, "<f4")
-    _write_state(file, array.shape, b"f4", b"<", b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00")
-    file.write(b"B" + struct.pack("<I", data.nbytes))
-    file.write(data.data)
-    file.write(b"tb")
+    return b"X" + struct.pack("<I", len(data)) + data

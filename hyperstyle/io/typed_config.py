@@ -21,16 +21,6 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from hyperstyle.errors import ConfigError, MissingDependencyError, did_you_mean
 
-__all__ = [
-    "bundled_configs",
-    "config_from_dict",
-    "config_to_dict",
-    "convert_value",
-    "describe_type",
-    "find_config",
-    "read_tables",
-]
-
 T = TypeVar("T")
 
 _NAMES: Mapping[Any, str] = {
@@ -178,13 +168,8 @@ def _convert_number(value: Any, kind: type[int] | type[float], from_text: bool) 
 # ---- files ----
 
 
-def bundled_configs(folder: Path) -> dict[str, Path]:
-    """Name -> file of the configurations (*.toml) that the package brings along in `folder`."""
-    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
-
-
 def find_config(name: str | os.PathLike[str], folder: Path) -> Path:
-    """The path of a configuration file: `name` if it is a file, else that of this name in `bundled_configs(folder)`.
+    """The path of a configuration file: `name` if it is a file, else that of this name (*.toml) in the folder.
 
     Raises:
         ConfigError: there is neither.
@@ -192,7 +177,7 @@ def find_config(name: str | os.PathLike[str], folder: Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    ready = bundled_configs(folder)
+    ready = {file.stem: file for file in folder.glob("*.toml")}
     if os.fspath(name) in ready:
         return ready[os.fspath(name)]
     raise ConfigError(

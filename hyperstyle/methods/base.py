@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,23 +16,14 @@ from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inversion.optimize import Step, StepCallback, check_target
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.model.parts import Model
-from hyperstyle.runtime.gradients import check_no_inference_weights, copy_inference_tensors, outside_inference_mode
+from hyperstyle.runtime.gradients import (
+    check_no_inference_weights,
+    copy_inference_tensors,
+    outside_inference_mode,
+    with_gradients,
+)
 
-__all__ = [
-    "BaseRefinement",
-    "Method",
-    "Options",
-    "Remedy",
-    "Start",
-    "StartingPoint",
-    "component",
-    "optimize_in_parts",
-    "refine_by_optimization",
-    "warn_of_many_steps",
-    "watch_images",
-    "why_not_stylegan2",
-    "with_image_metrics",
-]
+T = TypeVar("T")
 
 Start = Callable[[Tensor], Tensor]
 """Crops [B,3,h,w] in [-1,1] -> first latent codes, [B,L,D] or [B,D]."""
@@ -52,6 +44,10 @@ class Options:
     seed: int | None = None
     keep_intermediates: bool = False
 
+    def seeded(self, settings: T) -> T:
+        """The settings of a method, a dataclass, with this seed; unchanged if it is None."""
+        return settings if self.seed is None else replace(settings, seed=self.seed)  # type: ignore[type-var]
+
 
 @dataclass(frozen=True)
 class StartingPoint:
@@ -68,12 +64,7 @@ class StartingPoint:
 
 def component(name: str) -> Callable[[Model], Start]:
     """A value for `StartingPoint.of`: the first codes come from the encoder in this attribute of the model."""
-
-    def of(model: Model) -> Start:
-        encoder: Start = getattr(model, name)
-        return encoder
-
-    return of
+    return lambda model: getattr(model, name)
 
 
 @dataclass(frozen=True)
@@ -168,6 +159,37 @@ class BaseRefinement(ABC):
         """
 
 
+def predict_in_steps(
+    value: T,
+    render: Callable[[T], Tensor],
+    predict: Callable[[T, Tensor], T],
+    steps: int,
+    callback: StepCallback | None,
+    shown: str,
+) -> tuple[T, Tensor]:
+    """Renders a value and predicts a better one from its image, in turn: the loop of HyperStyle and ReStyle.
+
+    Args:
+        value: what is refined, such as latent codes or offset codes.
+        render: value -> its image [B,3,H,W].
+        predict: (value, its image) -> the next value.
+        steps: number of predictions.
+        callback: called with the state before the first prediction and after each.
+        shown: name of the attribute of `Step` that holds the value.
+
+    Returns:
+        The last value and its image.
+    """
+    image = render(value)
+    for step in range(steps + 1):  # HyperStyle, Eq. 4 to 6; ReStyle, Section 3
+        if step:  # step 0 shows the start, before any prediction
+            value = predict(value, image)
+            image = render(value)
+        if callback is not None:
+            callback(Step(step, steps, image, **{shown: value}))
+    return value, image
+
+
 def watch_images(model: Model, images: list[Tensor] | None, callback: StepCallback | None) -> Callable[[Step], None]:
     """Wraps a callback so that it also collects the images of all steps.
 
@@ -179,7 +201,7 @@ def watch_images(model: Model, images: list[Tensor] | None, callback: StepCallba
 
     def watch(step: Step) -> None:
         if images is not None:
-            images.append(model.domain.content(step.image).float())
+            images.append(model.domain.content(step.image).float())  # [B,3,H,W]
         if callback is not None:
             callback(step)
 
@@ -197,6 +219,7 @@ def with_image_metrics(inversion: Inversion, image: Tensor) -> Inversion:
         inversion: as predicted by a network, with its crop.
         image: [B,3,size,size], the generator's last output for it.
     """
+    # `Inversion.tensor` renders larger batches in parts, and the loops of methods leave style offsets out.
     is_tensor = len(inversion) <= DEFAULT_BATCH_SIZE and not inversion.style_offsets and not inversion.overrides
     return with_metrics(inversion, inversion.model.domain.content(image).float() if is_tensor else None)
 
@@ -236,7 +259,8 @@ def refine_by_optimization(
         refinement: stored in the result, for `Inversion.refine` to continue with.
         crop: [B,3,h,w] in [-1,1].
         inversion: the inversion of these crops so far.
-        optimize: (crops, inversion) -> inversion; if memory runs out, it is called again for halves of the batch.
+        optimize: (crops, inversion) -> inversion, called where gradients are recorded; if memory runs out, it is
+            called again for halves of the batch.
 
     Raises:
         ImageError: a crop with values that are not finite.
@@ -250,11 +274,12 @@ def refine_by_optimization(
         )
     if len(crop) != len(inversion):
         raise ConfigError(f"{len(crop)} crop(s) for {len(inversion)} image(s): expected one for each.")
-    check_target(crop)
+    check_target(crop)  # one NaN would make every loss of its image NaN
     for network in model.networks.values():
         check_no_inference_weights(network)
+    # More steps of "hyperstyle+pti" are no other method.
     method = inversion.method if inversion.method.endswith(name) else f"{inversion.method}+{name}"
-    refined = optimize_in_parts(optimize, crop.to(model.device, model.dtype), inversion, name)
+    refined = optimize_in_parts(with_gradients(optimize), crop.to(model.device, model.dtype), inversion, name)
     return with_metrics(
         replace(refined, crop=crop.to(model.device), method=method, stored_metrics={}, refinement=refinement)
     )
@@ -290,7 +315,7 @@ def optimize_in_parts(
     # Out of the handler: the error's traceback held the tensors that filled the memory.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    half = len(inversion) // 2
+    half = len(inversion) // 2  # the second half is the larger one of an odd number
     warn(
         f"{len(inversion)} images of method {name!r} did not fit into the memory of {crop.device} together and start "
         f"again as {half} and {len(inversion) - half}. A smaller batch_size saves the time of the failed attempt.",

@@ -13,8 +13,6 @@ from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inversion.optimize import Step, StepCallback
 from hyperstyle.methods.base import BaseRefinement, Method, Remedy
 
-__all__ = ["HYPERINVERTER", "HyperInverterRefinement"]
-
 
 @dataclass(frozen=True)
 class HyperInverterRefinement(BaseRefinement):
@@ -53,7 +51,7 @@ class HyperInverterRefinement(BaseRefinement):
             raise ConfigError(f"steps={steps}: HyperInverter predicts in one step; expected 1, or 0 for none.")
         crop = crop.to(model.device)
         result = replace(inversion, crop=crop, method="hyperinverter", stored_metrics={}, refinement=self)
-        images = [result.tensor]
+        images = [result.tensor]  # G(w), [B,3,H,W]
         watch = callback or (lambda step: None)
         watch(Step(0, steps, images[0], codes=None))
         if steps:
@@ -61,7 +59,7 @@ class HyperInverterRefinement(BaseRefinement):
                 # Both images at the size of the network: residuals are added to raw weights, W + R(x, G(w)).
                 codes = network(*(image.to(model.device, model.dtype) for image in (crop, images[0])))
             result = replace(result, overrides=replace(inversion.overrides, residuals=codes))
-            images.append(result.tensor)
+            images.append(result.tensor)  # G(w; W + R)
             watch(Step(1, steps, images[1], codes=codes))
         result = replace(result, intermediates=tuple(images) if self.keep_intermediates else ())
         return with_metrics(result, images[-1])

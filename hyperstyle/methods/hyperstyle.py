@@ -10,13 +10,13 @@ from torch import Tensor
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.optimize import Step, StepCallback, check_integer
+from hyperstyle.inversion.optimize import StepCallback, check_integer
 from hyperstyle.inversion.synthesis import render, synthesize
 from hyperstyle.methods.base import (
     BaseRefinement,
     Method,
-    Options,
     Remedy,
+    predict_in_steps,
     warn_of_many_steps,
     watch_images,
     with_image_metrics,
@@ -26,8 +26,6 @@ from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.base import StyleGenerator
-
-__all__ = ["HYPERSTYLE", "HyperStyleRefinement", "refine"]
 
 
 @renamed_argument("draw", "render")
@@ -59,23 +57,18 @@ def refine(
         The accumulated offset codes (None if there are none) and the reconstruction with them.
     """
 
-    def reconstruct() -> Tensor:
+    def reconstruct(codes: OffsetCodes | None) -> Tensor:
         if render is not None:
-            return render(codes)
-        offsets = None if codes is None else cpu.offsets(hypernetwork, codes)
-        return synthesize(generator, generator.styles(w), offsets)
+            return render(codes)  # with what else changes the generator
+        offsets = None if codes is None else cpu.offsets(hypernetwork, codes)  # Δ [B,O,I,k,k], computed layer by layer
+        return synthesize(generator, generator.styles(w), offsets)  # Eq. 5: weights * (1 + Δ)
 
-    with cpu.reuse_memory():
-        image = reconstruct()
-        if callback is not None:
-            callback(Step(0, steps, image, codes=codes))
-        for step in range(1, steps + 1):
-            new = hypernetwork(crop, to_input(image).to(crop.dtype))  # Eq. 4: H(x, y)
-            codes = new if codes is None else codes + new  # Eq. 6: offsets add up, and so do their codes
-            image = reconstruct()  # Eq. 5: weights * (1 + Δ)
-            if callback is not None:
-                callback(Step(step, steps, image, codes=codes))
-    return codes, image
+    def predict(codes: OffsetCodes | None, image: Tensor) -> OffsetCodes:
+        new: OffsetCodes = hypernetwork(crop, to_input(image).to(crop.dtype))  # Eq. 4: H(x, y), codes [B,C] by layer
+        return new if codes is None else codes + new  # Eq. 6: offsets add up, and so do their codes
+
+    with cpu.reuse_memory():  # every step needs buffers of the same shapes
+        return predict_in_steps(codes, reconstruct, predict, steps, callback, "codes")
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,7 @@ class HyperStyleRefinement(BaseRefinement):
             raise MethodError(
                 "this model has no hypernetwork, so it cannot refine. Use method='w-encoder', or a model with one."
             )
-        steps = model.steps if steps is None else steps
+        steps = model.steps if steps is None else steps  # T, of the model's own training
         check_integer("steps", steps)
         if steps:
             # Codes are sums over steps, and their weights count these: T in Eq. 6.
@@ -112,7 +105,7 @@ class HyperStyleRefinement(BaseRefinement):
             warn_of_many_steps(HYPERSTYLE.name, round(steps_before) + steps, model.steps, better)
 
         def render_with(codes: OffsetCodes | None) -> Tensor:
-            return render(model, replace(inversion.state, codes=codes), differentiable=True)
+            return render(model, replace(inversion.state, offset_codes=codes), differentiable=True)
 
         images: list[Tensor] | None = [] if self.keep_intermediates else None
         with torch.no_grad():
@@ -138,15 +131,10 @@ class HyperStyleRefinement(BaseRefinement):
         return with_image_metrics(result, image)
 
 
-def refiner(options: Options) -> HyperStyleRefinement:
-    """The refinement, as a part of a method."""
-    return HyperStyleRefinement(options.keep_intermediates)
-
-
 HYPERSTYLE = Method(
     "hyperstyle",
     needs={"hypernetwork": "hypernetwork"},
-    refinement=refiner,
+    refinement=lambda options: HyperStyleRefinement(options.keep_intermediates),
     remedy=Remedy(
         "a hypernetwork",
         "hyperstyle convert HYPERSTYLE.pt --encoder W_ENCODER.pt --out FOLDER",

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_integer, check_losses, constant, optimize
+from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_integer, check_losses, check_lr, optimize
 from hyperstyle.methods.base import BaseRefinement, Method, Remedy, StartingPoint, component, refine_by_optimization
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
-from hyperstyle.networks.stylegan2.base import StyleGenerator
-from hyperstyle.runtime.gradients import with_gradients
-
-__all__ = ["IDINVERT", "DomainGuided", "DomainGuidedRefinement", "domain_guided"]
 
 
 @renamed_field("rate", "lr")
@@ -40,64 +34,7 @@ class DomainGuided:
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps)
-        if not 0 < self.lr < math.inf:
-            raise ConfigError(f"lr={self.lr}: expected a positive one.")
-
-
-@with_gradients
-def domain_guided(
-    target: Tensor,
-    w: Tensor,
-    generator: StyleGenerator,
-    encoder: nn.Module,
-    features: nn.Module,
-    settings: DomainGuided | None = None,
-    *,
-    to_input: Callable[[Tensor], Tensor],
-    callback: StepCallback | None = None,
-) -> Tensor:
-    """Finds w = argmin |x - G(w)|² + c |F(x) - F(G(w))|² + d |w - E(G(w))|² (Eq. 5).
-
-    The gradient goes through the encoder too. The images of a batch are optimized side by side, each as it would be
-    alone. No network changes.
-
-    Args:
-        target: x, [B,3,h,w] in [-1,1].
-        w: [B,L,D] codes to begin with, those of the encoder.
-        generator: on the device where all happens.
-        encoder: [B,3,h,w] -> [B,L,D], in eval mode.
-        features: [B,3,h,w] -> [B,...].
-        settings: None means `DomainGuided()`.
-        to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
-        callback: called at every step.
-
-    Returns:
-        The codes [B,L,D].
-
-    Raises:
-        ConfigError: codes for another number of images, or a loss that is not finite.
-    """
-    settings = settings or DomainGuided()
-    if len(w) != len(target):
-        raise ConfigError(f"codes of shape {tuple(w.shape)} for {len(target)} image(s): expected one code for each.")
-    # A copy with strides of its own: codes may be one row that was expanded.
-    w = w.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
-    with torch.no_grad():
-        target_features = features(target)
-
-    def loss_at(step: int) -> Loss:
-        image = generator(w)
-        resized = to_input(image)
-        # The three terms of Eq. 5: pixels, VGG features, and how far the encoder would put the image from w.
-        pixel = l2(resized, target)  # [B]
-        feature = _distance(features(resized), target_features)
-        code = _distance(encoder(resized), w)  # gradients reach w directly, and through the encoder
-        losses = pixel + settings.feature_weight * feature + settings.code_weight * code
-        shown = {"w": w.detach().clone(), "pixel": pixel, "feature": feature, "code": code}
-        return Loss(check_losses(losses, len(target), step), image, shown=shown)
-
-    optimize([w], loss_at, Schedule(settings.steps, constant(settings.lr)), callback)
-    return w.detach()
+        check_lr(self.lr)
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
@@ -107,7 +44,10 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DomainGuidedRefinement(BaseRefinement):
-    """`domain_guided` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
+    """Finds w = argmin |x - G(w)|² + c |F(x) - F(G(w))|² + d |w - E(G(w))|² (Eq. 5).
+
+    The gradient goes through the encoder E too. The images of a batch are optimized side by side, each as it would be
+    alone. No network changes.
 
     Attributes:
         settings: numbers of the optimization; the `steps` of a call come before theirs.
@@ -142,17 +82,24 @@ class DomainGuidedRefinement(BaseRefinement):
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
 
         def optimize_part(crops: Tensor, part: Inversion) -> Inversion:
-            w = domain_guided(
-                crops,
-                part.w,
-                model.generator,
-                encoder,
-                features,
-                settings,
-                to_input=model.domain.as_network_input,
-                callback=callback,
-            )
-            return replace(part, w=w)
+            # A copy with strides of its own: codes may be one row that was expanded.
+            w = part.w.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+            with torch.no_grad():
+                target_features = features(crops)  # F(x), which does not change
+
+            def loss_at(step: int) -> Loss:
+                image = model.generator(w)
+                resized = model.domain.as_network_input(image)  # [B,3,h,w]
+                # The three terms of Eq. 5: pixels, VGG features, and how far the encoder would put the image from w.
+                pixel = l2(resized, crops)  # [B]
+                feature = _distance(features(resized), target_features)  # [B]
+                code = _distance(encoder(resized), w)  # gradients reach w directly, and through the encoder
+                losses = pixel + settings.feature_weight * feature + settings.code_weight * code
+                shown = {"w": w.detach().clone(), "pixel": pixel, "feature": feature, "code": code}
+                return Loss(check_losses(losses, len(crops), step), image, shown=shown)
+
+            optimize([w], loss_at, Schedule(settings.steps, lambda step: settings.lr), callback)
+            return replace(part, w=w.detach())
 
         return refine_by_optimization(IDINVERT.name, self, crop, inversion, optimize_part)
 

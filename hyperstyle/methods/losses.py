@@ -10,8 +10,6 @@ from hyperstyle.inversion.optimize import ImageLoss
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.lpips import load_lpips
 
-__all__ = ["add_l2", "lpips_loss", "perceptual_loss"]
-
 
 def perceptual_loss(model: Model) -> ImageLoss:
     """The distance of the model's perceptual network, or LPIPS where it has none. Never that of its evaluator.
@@ -22,6 +20,7 @@ def perceptual_loss(model: Model) -> ImageLoss:
     network = model.perceptual
     if network is None:
         return lpips_loss(model.device)
+    # In float32, the type of the network, whatever that of the generator.
     return lambda image, target: metrics.perceptual(image.float(), target.float(), network)
 
 
@@ -37,5 +36,12 @@ def lpips_loss(device: torch.device) -> ImageLoss:
 
 
 def add_l2(loss: ImageLoss, weight: float = 1.0) -> ImageLoss:
-    """weight * L2 + the loss."""
-    return lambda image, target: weight * metrics.l2(image.float(), target.float()) + loss(image, target)
+    """weight * L2 + the loss. What is not one number per image is returned as it is: `image_losses` refuses it."""
+    if not weight:
+        return loss  # alone: else L2 would hide that no gradient flows through it
+
+    def total(image: Tensor, target: Tensor) -> Tensor:
+        losses, error = loss(image, target), metrics.l2(image, target)  # [B] each
+        return weight * error + losses if isinstance(losses, Tensor) and losses.shape == error.shape else losses
+
+    return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -20,34 +20,24 @@ from hyperstyle.inversion.optimize import (
     Schedule,
     StepCallback,
     check_integer,
-    check_target,
+    check_lr,
     image_losses,
-    no_op,
     optimize,
     ramped,
 )
 from hyperstyle.inversion.synthesis import render
-from hyperstyle.methods.base import BaseRefinement, Method, StartingPoint, refine_by_optimization, why_not_stylegan2
+from hyperstyle.methods.base import (
+    BaseRefinement,
+    Method,
+    Start,
+    StartingPoint,
+    refine_by_optimization,
+    why_not_stylegan2,
+)
 from hyperstyle.methods.losses import add_l2, perceptual_loss
 from hyperstyle.model.parts import Model
 from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.base import StyleGenerator
-from hyperstyle.runtime.gradients import with_gradients
-
-__all__ = [
-    "MAX_SEED",
-    "OPTIMIZE_W",
-    "OPTIMIZE_W_PLUS",
-    "PIVOT",
-    "W_PLUS",
-    "Projected",
-    "Projection",
-    "Projector",
-    "code_statistics",
-    "noise_regularizer",
-    "project",
-    "start_at_mean",
-]
 
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy's random numbers take."""
@@ -94,13 +84,9 @@ class Projection:
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps)
-        check_integer("seed", self.seed, MAX_SEED)
-        check_integer("samples", self.samples)
-        if not 0 < self.lr < math.inf or self.samples < 1:
-            raise ConfigError(
-                f"a projection of {self.steps} steps at lr={self.lr} from {self.samples} samples: expected a "
-                "positive lr and at least 1 sample."
-            )
+        check_integer("seed", self.seed, most=MAX_SEED)
+        check_integer("samples", self.samples, least=1)
+        check_lr(self.lr)
         if self.space not in ("w", "w+"):
             raise ConfigError(f"space={self.space!r}: expected 'w' or 'w+'.")
         for name in ("noise_ramp", "rampdown", "rampup"):
@@ -109,6 +95,7 @@ class Projection:
 
     def lr_at(self, step: int) -> float:
         """The learning rate at `step`, 0 <= `step` < `steps`. It is 0 at step 0, as published."""
+        # StyleGAN2, appendix D: a warm-up, then a cosine.
         return ramped(step, self.steps, self.lr, rampup=self.rampup, rampdown=self.rampdown)
 
     def noise_at(self, step: int) -> float:
@@ -117,23 +104,8 @@ class Projection:
         It falls quadratically from `initial_noise` to 0, see `noise_ramp`. The standard deviation of W is that of
         `code_statistics`.
         """
+        # StyleGAN2, appendix D: 0.05 sigma_w t², where t falls from 1 to 0 over `noise_ramp` of the steps.
         return self.initial_noise * max(0.0, 1.0 - step / self.steps / self.noise_ramp) ** 2
-
-
-@dataclass(frozen=True)
-class Projected:
-    """The result of `project`.
-
-    Attributes:
-        w: [B,L,D] latent codes; all rows of an image are equal in the space "w".
-        noise: fitted noise maps [B,1,r,r] for `Generator.synthesize(noise=...)`; None if they were not optimized.
-        losses: [B,S] the loss of each image, without the noise term, before the update of each of the S steps.
-            S is `Projection.steps`, or less after an early stop.
-    """
-
-    w: Tensor
-    noise: tuple[Tensor, ...] | None
-    losses: Tensor
 
 
 @torch.no_grad()
@@ -156,7 +128,7 @@ def noise_regularizer(maps: Sequence[Tensor]) -> Tensor:
     It sums the squares of the autocorrelations at a distance of one pixel, along rows and along columns, of each map
     and of its smaller versions, halved by averaging until they are 8 px or less.
     """
-    total = maps[0].new_zeros(maps[0].shape[0])
+    total = maps[0].new_zeros(maps[0].shape[0])  # [B]
     for noise in maps:
         while True:
             for axis in (3, 2):  # the neighbor in the row, then in the column; the last pixel's is the first
@@ -167,105 +139,6 @@ def noise_regularizer(maps: Sequence[Tensor]) -> Tensor:
     return total
 
 
-@with_gradients
-def project(
-    target: Tensor,
-    generator: StyleGenerator,
-    loss: ImageLoss,
-    settings: Projection | None = None,
-    *,
-    to_input: Callable[[Tensor], Tensor] = no_op,
-    start: Tensor | None = None,
-    maps: Sequence[Tensor] = (),
-    render: Callable[[Tensor, Sequence[Tensor]], Tensor] | None = None,
-    callback: StepCallback | None = None,
-) -> Projected:
-    """Finds the latent codes and noise maps whose image is nearest to the target: argmin L(G(w, n), x) + c R(n).
-
-    L is `loss`, c `settings.noise_weight` and R the `noise_regularizer`. Adam changes codes and maps together. Noise
-    that decreases over the steps is added to the codes, so that the search is wide at first, and after every step each
-    map is normalized to mean 0 and mean square 1. All images of a batch get the same random numbers, which depend on
-    `settings.seed`, so that each is optimized as it would be alone. The generator is not changed.
-
-    Args:
-        target: [B,3,h,w] in [-1,1].
-        generator: its device is used for all computations.
-        loss: (image, target) -> [B].
-        settings: None means `Projection()`.
-        to_input: function from the rendered image [B,3,size,size] to [B,3,h,w], the form of the target.
-        start: [B,L,D] or [B,D] codes to start from instead of the mean code.
-        maps: noise maps [1 or B,1,r,r] to start from instead of random ones; used only with
-            `settings.optimize_noise`.
-        render: (codes [B,L,D], noise maps) -> image [B,3,size,size], differentiable, for images that depend on more
-            than these two. Without noise to optimize it gets an empty list and chooses the maps. None renders with
-            `generator`.
-        callback: called at every step, after the loss is computed and before the codes are changed.
-
-    Raises:
-        ImageError: target and reconstruction differ in shape, or the target is not finite.
-        ConfigError: a start of another shape, or of different rows for the space "w"; a loss that cannot be used.
-    """
-    settings = settings or Projection()
-    check_target(target)
-    target = target.to(generator.latent_avg)
-    batch, rows = target.shape[0], generator.config.rows
-    mean, spread = code_statistics(generator, settings.samples)
-    w = _first_codes(mean.expand(batch, -1) if start is None else start, generator, settings, batch)
-    random = torch.Generator().manual_seed(int(settings.seed))
-
-    def randn(*shape: int) -> Tensor:  # on the CPU, so that the numbers are the same on every device
-        return torch.randn(shape, generator=random).to(target)
-
-    def plain(codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        image: Tensor = generator(codes, noise=noise or "const", modulation="activations")
-        return image
-
-    synthesize = render or plain
-    noises: list[Tensor] = []
-    if settings.optimize_noise and (settings.steps or maps):  # 0 steps keep the generator's maps
-        first = [randn(*stored.shape) for stored in generator.noises.buffers()]
-        noises = [noise.detach().expand(batch, -1, -1, -1).clone().requires_grad_() for noise in maps or first]
-
-    def loss_at(step: int) -> Loss:
-        # The same noise for all images, so that each is optimized as it would be alone.
-        near = w + randn(1, *w.shape[1:]) * (spread * settings.noise_at(step))  # [B,1,D] in W, [B,L,D] in W+
-        codes = near.expand(-1, rows, -1)  # [B,L,D]
-        image = synthesize(codes, noises)
-        losses = image_losses(loss, to_input(image), target, step)  # HyperStyle, Eq. 1
-        penalty = settings.noise_weight * noise_regularizer(noises) if noises else None
-        return Loss(losses, image, penalty, shown={"w": w.detach().expand(-1, rows, -1).clone()})
-
-    def normalize_noise() -> None:
-        # Else the loss could grow the maps without bound: a map is brought back to mean 0 and mean square 1.
-        for noise in noises:
-            noise -= noise.mean((2, 3), keepdim=True)
-            mean_square = noise.square().mean((2, 3), keepdim=True)
-            noise *= torch.where(mean_square > 0, mean_square, 1.0).rsqrt()  # a map of zeros stays so
-
-    schedule = Schedule(settings.steps, settings.lr_at, threshold=settings.threshold)
-    losses = optimize([w, *noises], loss_at, schedule, callback, constrain=normalize_noise)
-    codes = w.detach().expand(-1, rows, -1).contiguous()
-    return Projected(codes, tuple(noise.detach() for noise in noises) if noises else None, losses)
-
-
-def _first_codes(codes: Tensor, generator: StyleGenerator, settings: Projection, batch: int) -> Tensor:
-    """Checks codes [B,L,D] or [B,D] and returns a copy that requires gradients: [B,1,D] in W, [B,L,D] in W+."""
-    w = generator.broadcast(codes.detach().to(generator.latent_avg))
-    expected = (batch, generator.config.rows, generator.config.latent_width)
-    if tuple(w.shape) != expected:
-        raise ConfigError(f"codes of shape {tuple(codes.shape)} to start from: expected {list(expected)}.")
-    if settings.space == "w":
-        if not torch.equal(w, w[:, :1].expand_as(w)):
-            raise ConfigError(
-                "codes to start from whose rows differ, for one row: use method 'optimize-w+' (space='w+'), or start "
-                "with a W code."
-            )
-        w = w[:, :1]
-    return w.clone(memory_format=torch.contiguous_format).requires_grad_()
-
-
-# ---- as a refinement ----
-
 W_PLUS = Projection(steps=2000, lr=0.01, space="w+")
 """Published settings for W+."""
 
@@ -275,10 +148,16 @@ PIVOT = Projection(steps=450, lr=0.01, samples=600)
 
 @dataclass(frozen=True)
 class Projector(BaseRefinement):
-    """`project` as a refinement: optimizes the latent codes of an inversion, starting from its own.
+    """Finds the latent codes and noise maps whose image is nearest to the crop: argmin L(G(w, n), x) + c R(n).
 
-    The offsets and overrides of the inversion are part of the rendering and are not changed, except for noise maps. All
-    images of a batch are optimized together, each as it would be alone.
+    L is the loss, c `Projection.noise_weight` and R the `noise_regularizer`. Adam changes codes and maps together.
+    Noise that decreases over the steps is added to the codes, so that the search is wide at first, and after every step
+    each map is normalized to mean 0 and mean square 1. All images of a batch are optimized together and get the same
+    random numbers, which depend on `Projection.seed`, so that each is optimized as it would be alone. The generator is
+    not changed.
+
+    The search starts from the codes and noise maps of the inversion. Its offsets and overrides are part of the
+    rendering and are not changed, except for noise maps.
 
     Attributes:
         settings: of the search; `Projection()` has the published values for W.
@@ -301,72 +180,90 @@ class Projector(BaseRefinement):
         return f"optimize-{self.settings.space}"
 
     def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
-        """Runs `project` with `steps` in place of `settings.steps`, unless it is None.
+        """Takes `steps` steps, or `settings.steps` if it is None.
 
         Raises:
-            ConfigError: a negative number of steps, or codes whose rows differ in the space "w".
+            ConfigError: a negative number of steps, codes whose rows differ in the space "w", or a loss that cannot be
+                used.
             MethodError, MissingDependencyError: no perceptual loss is available, or memory runs out for one image.
-            ImageError: crops that are not finite.
+            ImageError: crops that are not finite, or of another size than the domain's input.
         """
-        model = inversion.model
+        model, generator = inversion.model, inversion.model.generator
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
         by_own_network = self.loss is None and model.perceptual is not None
         loss = add_l2(self.loss or perceptual_loss(model), float(by_own_network) if self.l2 is None else self.l2)
-        strengths = (value for name, value in model.generator.named_parameters() if name.endswith("noise.weight"))
-        has_noise = any(bool(strength.any()) for strength in strengths)
+        strengths = (value for name, value in generator.named_parameters() if name.endswith("noise.weight"))
+        has_noise = any(bool(strength.any()) for strength in strengths)  # else the maps change no image
 
         def optimize_part(crops: Tensor, part: Inversion) -> Inversion:
-            overrides = part.overrides
+            spread, overrides = code_statistics(generator, settings.samples)[1], part.overrides
+            w, random = _first_codes(part.w, settings.space), torch.Generator().manual_seed(int(settings.seed))
 
-            def render_with(codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
-                changed = replace(overrides, noise=tuple(noise) or overrides.noise)
-                return render(model, replace(part.state, w=codes, overrides=changed), differentiable=True)
+            def randn(*shape: int) -> Tensor:  # on the CPU, so that the numbers are the same on every device
+                return torch.randn(shape, generator=random).to(crops)
 
-            result = project(
-                crops,
-                model.generator,
-                loss,
-                settings,
-                to_input=model.domain.as_network_input,
-                start=part.w,
-                maps=overrides.noise,
-                render=render_with,
-                callback=callback,
-            )
-            noise = result.noise if result.noise is not None and self.keep_noise and has_noise else overrides.noise
-            return replace(part, w=result.w, overrides=replace(overrides, noise=noise))
+            noises: list[Tensor] = []
+            if settings.optimize_noise and (settings.steps or overrides.noise):  # 0 steps keep the generator's maps
+                sampled = [randn(*stored.shape) for stored in generator.noises.buffers()]
+                first = overrides.noise or sampled
+                noises = [noise.detach().expand(len(crops), -1, -1, -1).clone().requires_grad_() for noise in first]
+
+            def loss_at(step: int) -> Loss:
+                # The same noise for all images, so that each is optimized as it would be alone.
+                near = w + randn(1, *w.shape[1:]) * (spread * settings.noise_at(step))  # [B,1,D] in W, [B,L,D] in W+
+                changed = replace(overrides, noise=tuple(noises) or overrides.noise)
+                state = replace(part.state, w=near.expand_as(part.w), overrides=changed)
+                image = render(model, state, differentiable=True)
+                losses = image_losses(loss, model.domain.as_network_input(image), crops, step)  # HyperStyle, Eq. 1
+                penalty = settings.noise_weight * noise_regularizer(noises) if noises else None
+                return Loss(losses, image, penalty, shown={"w": w.detach().expand_as(part.w).clone()})
+
+            def normalize_noise() -> None:
+                # Else the loss could grow the maps without bound: a map is brought back to mean 0 and mean square 1.
+                for noise in noises:
+                    noise -= noise.mean((2, 3), keepdim=True)
+                    mean_square = noise.square().mean((2, 3), keepdim=True)
+                    noise *= torch.where(mean_square > 0, mean_square, 1.0).rsqrt()  # a map of zeros stays so
+
+            schedule = Schedule(settings.steps, settings.lr_at, threshold=settings.threshold)
+            optimize([w, *noises], loss_at, schedule, callback, constrain=normalize_noise)
+            codes = w.detach().expand_as(part.w).contiguous()  # [B,L,D]
+            if noises and self.keep_noise and has_noise:
+                overrides = replace(overrides, noise=tuple(noise.detach() for noise in noises))
+            return replace(part, w=codes, overrides=overrides)
 
         return refine_by_optimization(self.name, self, crop, inversion, optimize_part)
 
 
-# ---- as methods ----
+def _first_codes(w: Tensor, space: str) -> Tensor:
+    """A copy of codes [B,L,D] that requires gradients: [B,1,D] in W, [B,L,D] in W+."""
+    if space == "w":
+        if not torch.equal(w, w[:, :1].expand_as(w)):
+            raise ConfigError(
+                "codes to start from whose rows differ, for one row: use method 'optimize-w+' (space='w+'), or start "
+                "with a W code."
+            )
+        w = w[:, :1]
+    return w.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
 
 
 def start_at_mean(samples: int) -> StartingPoint:
     """The starting point of methods that begin with the mean of W, estimated from this number of samples."""
 
-    def start(model: Model) -> Callable[[Tensor], Tensor]:
+    def start(model: Model) -> Start:
         return lambda crops: code_statistics(model.generator, samples)[0].expand(len(crops), -1)
 
     return StartingPoint("mean", start)
 
 
-def seeded(settings: Projection, seed: int | None) -> Projection:
-    """The settings with this seed; unchanged if `seed` is None."""
-    return settings if seed is None else replace(settings, seed=seed)
+def _method(settings: Projection) -> Method:
+    return Method(
+        Projector(settings).name,
+        start=start_at_mean(settings.samples),
+        refinement=lambda options: Projector(options.seeded(settings)),
+        optimizes=True,
+        unfit=why_not_stylegan2,
+    )
 
 
-OPTIMIZE_W = Method(
-    "optimize-w",
-    start=start_at_mean(Projection().samples),
-    refinement=lambda options: Projector(seeded(Projection(), options.seed)),
-    optimizes=True,
-    unfit=why_not_stylegan2,
-)
-OPTIMIZE_W_PLUS = Method(
-    "optimize-w+",
-    start=start_at_mean(W_PLUS.samples),
-    refinement=lambda options: Projector(seeded(W_PLUS, options.seed)),
-    optimizes=True,
-    unfit=why_not_stylegan2,
-)
+OPTIMIZE_W, OPTIMIZE_W_PLUS = _method(Projection()), _method(W_PLUS)

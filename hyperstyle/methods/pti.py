@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -12,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.optimize import (
     ImageLoss,
@@ -20,35 +17,20 @@ from hyperstyle.inversion.optimize import (
     Schedule,
     StepCallback,
     check_integer,
-    check_target,
-    constant,
+    check_lr,
     image_losses,
-    no_op,
     optimize,
 )
 from hyperstyle.inversion.synthesis import render
-from hyperstyle.methods.base import (
-    BaseRefinement,
-    Method,
-    Options,
-    optimize_in_parts,
-    refine_by_optimization,
-    why_not_stylegan2,
-)
+from hyperstyle.methods.base import BaseRefinement, Method, optimize_in_parts, refine_by_optimization, why_not_stylegan2
 from hyperstyle.methods.losses import perceptual_loss
-from hyperstyle.methods.projector import MAX_SEED, PIVOT, Projector, seeded, start_at_mean
+from hyperstyle.methods.projector import MAX_SEED, PIVOT, Projector, start_at_mean
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.base import StyleGenerator
-from hyperstyle.runtime.gradients import with_gradients
-
-__all__ = ["PTI", "PivotalTuner", "PivotalTuning", "neighbor", "tune"]
 
 LPIPS_THRESHOLD = 0.06
 """The published early stop, which belongs to LPIPS (AlexNet)."""
-
-Renderer = Callable[[StyleGenerator, Tensor, Literal["const", "none"]], Tensor]
-"""(generator, codes [1,L,D], noise) -> its image [1,3,size,size]."""
 
 
 @renamed_field("rate", "lr")
@@ -59,9 +41,8 @@ class PivotalTuning:
     Attributes:
         steps: maximum number of steps.
         lr: learning rate (Adam).
-        threshold: stop once the perceptual part of the loss is this or less. For `tune`, None means `LPIPS_THRESHOLD`,
-            whatever its loss. For `PivotalTuner`, None means `LPIPS_THRESHOLD` if the loss is LPIPS by default, and no
-            early stop if it is the model's perceptual network or was passed.
+        threshold: stop once the perceptual part of the loss is this or less. None means `LPIPS_THRESHOLD` if the loss
+            is LPIPS by default, and no early stop if it is the model's perceptual network or was passed.
         locality: add the paper's locality regularization, which keeps the images of codes near the pivot as they were.
         locality_interval: that term is added only at every step that is a multiple of this number.
         locality_weight: weight of that term, the sum of L2 and perceptual distance.
@@ -82,95 +63,9 @@ class PivotalTuning:
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps)
-        check_integer("seed", self.seed, MAX_SEED)
-        check_integer("locality_interval", self.locality_interval)
-        if not 0 < self.lr < math.inf or self.locality_interval < 1:
-            raise ConfigError(
-                f"pivotal tuning of {self.steps} steps at lr={self.lr}, locality every {self.locality_interval}: "
-                "expected a positive lr and an interval of at least 1."
-            )
-
-
-@with_gradients
-def tune(
-    target: Tensor,
-    w: Tensor,
-    generator: StyleGenerator,
-    perceptual: ImageLoss,
-    settings: PivotalTuning | None = None,
-    *,
-    to_input: Callable[[Tensor], Tensor] = no_op,
-    render: Renderer | None = None,
-    callback: StepCallback | None = None,
-) -> StyleGenerator:
-    """Tunes a copy of the generator until it renders the target at the pivot: argmin over θ of L2 + perceptual.
-
-    Both terms compare G(w; θ) with the target. θ is every parameter of the synthesis network: convolutions, biases,
-    affine layers, constant input and noise strengths. The mapping network, the noise maps and the mean code stay as
-    they are. The generator that is passed is not changed.
-
-    Args:
-        target: [1,3,h,w] in [-1,1].
-        w: [1,L,D] or [1,D], the pivot: preferably a code that can be edited well, as `project` finds in the space "w".
-        generator: its device is used for all computations.
-        perceptual: (image, target) -> [1]; LPIPS as published. For another one, set `settings.threshold` too.
-        settings: None means `PivotalTuning()`.
-        to_input: function from the rendered image [1,3,size,size] to [1,3,h,w], the form of the target.
-        render: renders a code with the generator it gets, differentiably, for images that depend on more than the
-            generator and the code. None calls the generator.
-        callback: called at every step, after the loss is computed and before the weights are changed; also at the step
-            at which tuning stops early.
-
-    Returns:
-        The tuned copy, frozen and in the mode (training or evaluation) of the original.
-
-    Raises:
-        ImageError: target and reconstruction differ in shape, or the target is not finite.
-        ConfigError: more than one image or pivot, a pivot of another shape, or a loss that cannot be used.
-    """
-    settings = settings or PivotalTuning()
-    if target.shape[0] != 1 or w.shape[0] != 1:
-        raise ConfigError(
-            f"{target.shape[0]} image(s) and {w.shape[0]} pivot(s): a generator is tuned to one image. Call tune "
-            "for each."
-        )
-    check_target(target)
-    render = render or _render
-    threshold = LPIPS_THRESHOLD if settings.threshold is None else settings.threshold
-    target, w = target.to(generator.latent_avg), generator.broadcast(w.detach().to(generator.latent_avg))
-    tuned = copy.deepcopy(generator).requires_grad_(True)
-    tuned.style.requires_grad_(False)  # the mapping network: the pivot is a code in W already
-    random = np.random.RandomState(settings.seed)
-
-    def locality() -> Tensor:
-        """[1] how far the images of a random neighbor of the pivot are apart, in both generators, without noise."""
-        # PTI, Section 3.3: the tuned generator should differ from the original at the pivot alone.
-        z = torch.from_numpy(random.randn(1, generator.config.latent_width)).to(w)
-        code = neighbor(w, z, generator, settings)
-        with torch.no_grad():
-            before = to_input(render(generator, code, "none"))
-        after = to_input(render(tuned, code, "none"))
-        return settings.locality_weight * (l2(after, before) + perceptual(after, before))
-
-    def loss_at(step: int) -> Loss:
-        image = render(tuned, w, "const")
-        resized = to_input(image)  # [1,3,h,w]
-        # HyperStyle, Eq. 3; PTI, Section 3.2: both terms have weight 1.
-        error, distance = (image_losses(part, resized, target, step) for part in (l2, perceptual))
-        losses = error + distance  # [1]
-        if settings.locality and step % settings.locality_interval == 0:
-            losses = losses + locality()
-        shown = {"l2": error.item(), "perceptual": distance.item()}
-        return Loss(losses, image, distances=distance, shown=shown)
-
-    weights = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
-    optimize(weights, loss_at, Schedule(settings.steps, constant(settings.lr), threshold=threshold), callback)
-    return tuned.requires_grad_(False)
-
-
-def _render(generator: StyleGenerator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
-    image: Tensor = generator(w, noise=noise)
-    return image
+        check_integer("seed", self.seed, most=MAX_SEED)
+        check_integer("locality_interval", self.locality_interval, least=1)
+        check_lr(self.lr)
 
 
 @torch.no_grad()
@@ -180,6 +75,7 @@ def neighbor(w: Tensor, z: Tensor, generator: StyleGenerator, settings: PivotalT
     It lies in the direction from the pivot to the code of z [1,D], truncated with `settings.locality_truncation`.
     """
     generator.check_has_w()
+    # Truncation: the code of z is moved towards the mean code, w_mean + ψ (f(z) - w_mean), [1,D].
     sampled = generator.latent_avg.lerp(generator.mapping(z), settings.locality_truncation)
     direction = generator.broadcast(sampled) - w  # [1,L,D]; its length is over all L x D values
     code: Tensor = w + settings.locality_radius * direction / direction.norm()
@@ -188,11 +84,16 @@ def neighbor(w: Tensor, z: Tensor, generator: StyleGenerator, settings: PivotalT
 
 @dataclass(frozen=True)
 class PivotalTuner(BaseRefinement):
-    """`tune` as a refinement: the latent codes of the inversion are the pivots.
+    """Tunes a copy of the generator until it renders the crop at the pivot: argmin over θ of L2 + perceptual.
 
-    Each image gets its own tuned parameters, `GeneratorOverrides.tuned`; tuning starts from those that it already has.
-    Images are tuned one after another. Latent codes, offset codes, residuals and noise maps are not changed: they apply
-    to the tuned weights, as in W_tuned * (1 + Δ).
+    Both terms compare G(w; θ) with the crop. θ is every parameter of the synthesis network: convolutions, biases,
+    affine layers, constant input and noise strengths. The mapping network, the noise maps and the mean code stay as
+    they are, and so does the model's generator.
+
+    The latent codes of the inversion are the pivots: preferably codes that can be edited well, as `Projector` finds in
+    the space "w". Each image gets its own tuned parameters, `GeneratorOverrides.tuned`; tuning starts from those that
+    it already has. Images are tuned one after another. Latent codes, offset codes, residuals and noise maps are not
+    changed: they apply to the tuned weights, as in W_tuned * (1 + Δ).
 
     Attributes:
         settings: of the tuning; the published ones by default.
@@ -209,33 +110,51 @@ class PivotalTuner(BaseRefinement):
         Raises:
             ConfigError: a negative number of steps, another number of crops, or a loss that cannot be used.
             MethodError, MissingDependencyError: no perceptual loss is available, or memory runs out for one image.
-            ImageError: crops that are not finite.
+            ImageError: crops that are not finite, or of another size than the domain's input.
         """
-        model = inversion.model
+        model, to_input = inversion.model, inversion.model.domain.as_network_input
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
-        if settings.threshold is None and (self.loss is not None or model.perceptual is not None):
-            settings = replace(settings, threshold=-math.inf)
-        loss = self.loss or perceptual_loss(model)
+        perceptual, threshold = self.loss or perceptual_loss(model), settings.threshold
+        if threshold is None and self.loss is None and model.perceptual is None:
+            threshold = LPIPS_THRESHOLD
         parameters = dict(model.generator.named_parameters())
 
         def tune_one(target: Tensor, single: Inversion) -> Inversion:
-            tuned_before = single.overrides.tuned
-            base = model.generator.with_parameters(tuned_before[0]) if tuned_before else model.generator
+            """The inversion of a crop [1,3,h,w] with tuned parameters."""
+            before, w = single.overrides.tuned, single.w
+            base = model.generator.with_parameters(before[0]) if before else model.generator
+            tuned = copy.deepcopy(base).requires_grad_(True)  # θ of Eq. 3
+            tuned.style.requires_grad_(False)  # the mapping network: the pivot is a code in W already
+            random = np.random.RandomState(settings.seed)  # NumPy's legacy generator, as published
 
-            def render_with(generator: StyleGenerator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
+            def image_of(generator: StyleGenerator, w: Tensor, noise: Literal["const", "none"] = "const") -> Tensor:
                 state = replace(single.state, w=w)
                 return render(model, state, differentiable=True, generator=generator, noise=noise)
 
-            tuned = tune(
-                target,
-                single.w,
-                base,
-                loss,
-                settings,
-                to_input=model.domain.as_network_input,
-                render=render_with,
-                callback=callback,
-            )
+            def locality() -> Tensor:
+                """[1] how far the images of a random neighbor of the pivot are apart, in both generators, no noise."""
+                # PTI, Section 3.3: the tuned generator should differ from the original at the pivot alone.
+                z = torch.from_numpy(random.randn(1, model.generator.config.latent_width)).to(w)
+                code = neighbor(w, z, model.generator, settings)
+                with torch.no_grad():
+                    original = to_input(image_of(base, code, "none"))
+                changed = to_input(image_of(tuned, code, "none"))  # the only one that θ depends on
+                return settings.locality_weight * (l2(changed, original) + perceptual(changed, original))
+
+            def loss_at(step: int) -> Loss:
+                image = image_of(tuned, w)
+                resized = to_input(image)  # [1,3,h,w]
+                # HyperStyle, Eq. 3; PTI, Section 3.2: both terms have weight 1.
+                error, distance = (image_losses(part, resized, target, step) for part in (l2, perceptual))
+                losses = error + distance  # [1]
+                if settings.locality and step % settings.locality_interval == 0:
+                    losses = losses + locality()
+                shown = {"l2": error.item(), "perceptual": distance.item()}
+                return Loss(losses, image, distances=distance, shown=shown)
+
+            weights = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
+            schedule = Schedule(settings.steps, lambda step: settings.lr, threshold=threshold)
+            optimize(weights, loss_at, schedule, callback)
             # Only what moved is kept: the rest is the model's own.
             values = {
                 name: value.detach()
@@ -251,16 +170,12 @@ class PivotalTuner(BaseRefinement):
         return refine_by_optimization(PTI.name, self, crop, inversion, tune_each)
 
 
-def _tuner(options: Options) -> PivotalTuner:
-    return PivotalTuner(PivotalTuning() if options.seed is None else PivotalTuning(seed=options.seed))
-
-
 PTI = Method(
     "pti",
     start=start_at_mean(PIVOT.samples),
-    refinement=_tuner,
+    refinement=lambda options: PivotalTuner(options.seeded(PivotalTuning())),
     # The pivots: published code drops the noise maps that were fitted with them.
-    preceded_by=(("optimize-w", lambda options: Projector(seeded(PIVOT, options.seed), keep_noise=False)),),
+    preceded_by=(("optimize-w", lambda options: Projector(options.seeded(PIVOT), keep_noise=False)),),
     optimizes=True,
     unfit=why_not_stylegan2,
 )

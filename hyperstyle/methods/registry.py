@@ -34,8 +34,7 @@ from hyperstyle.methods.encoders import E4E, PSP, W_ENCODER
 from hyperstyle.methods.hyperinverter import HYPERINVERTER
 from hyperstyle.methods.hyperstyle import HYPERSTYLE
 from hyperstyle.methods.idinvert import IDINVERT
-from hyperstyle.methods.offset_codes import OFFSET_CODES
-from hyperstyle.methods.offsets import OFFSETS
+from hyperstyle.methods.offsets import OFFSET_CODES, OFFSETS
 from hyperstyle.methods.projector import MAX_SEED, OPTIMIZE_W, OPTIMIZE_W_PLUS
 from hyperstyle.methods.pti import PTI
 from hyperstyle.methods.restyle import RESTYLE_E4E, RESTYLE_PSP
@@ -129,7 +128,7 @@ class MethodChain:
                 )
             if (kind := _kind(refined.w)) != _kind(inversion.w):
                 raise MethodError(f"method {name!r} returned codes {kind}: expected {_kind(inversion.w)}.")
-            if not torch.equal(refined.w, inversion.w):
+            if not torch.equal(refined.w, inversion.w):  # it moved the codes: `initial` is named after it
                 start = refined.method.removeprefix("mean+")
             inversion = refined
         method = self.name or inversion.method
@@ -156,12 +155,12 @@ def by_networks(model: Model) -> tuple[str, ...]:
 
     Where there is no W encoder, those that begin with one are listed with another start: "e4e+hyperstyle".
     """
-    return _listed(model, [method for method in METHODS.values() if not method.optimizes])
+    return _fitting_names(model, optimizing=False)
 
 
 def available(model: Model) -> tuple[str, ...]:
     """Names of the methods that the parts of this model allow, for `resolve_method`; they can be joined by "+"."""
-    return by_networks(model) + _listed(model, [method for method in METHODS.values() if method.optimizes])
+    return by_networks(model) + _fitting_names(model, optimizing=True)
 
 
 def missing_methods(model: Model) -> dict[str, str]:
@@ -181,16 +180,15 @@ def why_missing(model: Model, name: str) -> str | None:
     return None
 
 
-def _listed(model: Model, methods: Sequence[Method]) -> tuple[str, ...]:
-    """Those that the model can run, with another start in front where it lacks the one that they begin with."""
-    names = []
-    for method in methods:
-        if method.why_unfit(model) is not None:
-            continue
-        if why_missing(model, method.name) is None:
-            names.append(method.name)
-        elif starts := _starts(model):
-            names.append(f"{starts[0]}+{method.name}")
+def _fitting_names(model: Model, *, optimizing: bool) -> tuple[str, ...]:
+    """Names of methods that the model can run, with another start in front where it lacks the one they begin with."""
+    starts, names = _starts(model), []  # the first start is the best, in the order of METHODS
+    for name, method in METHODS.items():
+        if method.optimizes is optimizing and method.why_unfit(model) is None:
+            if why_missing(model, name) is None:
+                names.append(name)
+            elif starts:
+                names.append(f"{starts[0]}+{name}")
     return tuple(names)
 
 
@@ -246,33 +244,45 @@ def resolve_method(
         ConfigError: steps or a seed that are no whole numbers from 0 on.
     """
     if seed is not None:
-        check_integer("seed", seed, MAX_SEED)
+        check_integer("seed", seed, most=MAX_SEED)
     options = Options(seed, keep_intermediates)
     parts = _split(start) if isinstance(start, str) else []
     parts += _default(model, has_start=start is not None) if method is None else _split(method)
-    name = "+".join(str(part) for part in parts) if parts and all(isinstance(part, str) for part in parts) else None
+    names = [part.name for part in parts if isinstance(part, Method)]
+    name = "+".join(names) if names and len(names) == len(parts) else None
+    first = parts[0] if parts and isinstance(parts[0], Method) else None
     refinements: list[tuple[str, Refinement]] = []
     if start is None or isinstance(start, str):
-        begin, start_name = _start_of(model, parts)
-        first = METHODS[parts[0]] if parts and isinstance(parts[0], str) else W_ENCODER
-        refinements = [(before, make(options)) for before, make in first.preceded_by]
-        if first.refinement is None and parts and isinstance(parts[0], str):
-            parts = parts[1:]  # a start alone, which is in `begin`
+        begin, start_name = _start_of(model, first or W_ENCODER)
+        if first is not None:
+            # "pti" alone is "optimize-w", for the pivots, and "pti"; behind another method it is "pti".
+            refinements = [(before, make(options)) for before, make in first.preceded_by]
+            if first.refinement is None:
+                parts = parts[1:]  # a start alone, which is in `begin`
     else:
         begin, start_name = _checked_start(model, start), "start"
-        if parts and isinstance(parts[0], str) and METHODS[parts[0]].refinement is None:
-            raise MethodError(f"start={start!r} and {parts[0]!r}, which is a start too: give one of them.")
-    refinements += [_refinement(model, part, options, name or method) for part in parts]
+        if first is not None and first.refinement is None:
+            raise MethodError(f"start={start!r} and {first.name!r}, which is a start too: give one of them.")
+    for part in parts:
+        if not isinstance(part, Method):
+            refinements.append((type(part).__name__, part))
+            continue
+        if part.refinement is None:
+            raise MethodError(
+                f"{part.name!r} is a start and stands behind something in {name or method!r}: put it first."
+            )
+        _check_fits(model, part)
+        refinements.append((part.name, part.refinement(options)))
     return MethodChain(begin, start_name, _with_steps(refinements, steps, name or "start"), name)
 
 
-def _split(method: MethodLike) -> list[str | Refinement]:
+def _split(method: MethodLike) -> list[Method | Refinement]:
     """The parts. A "+" joins where another name follows; "optimize-w+" ends with one of its own."""
     if isinstance(method, str):
-        names = re.split(r"\+(?=[^+])", method)
+        names = re.split(r"\+(?=[^+])", method)  # "optimize-w++pti" -> "optimize-w+", "pti"
         if unknown := [name for name in names if name not in METHODS]:
             raise MethodError(f"no method {unknown[0]!r}. {did_you_mean(unknown[0], METHODS)}")
-        return list(names)
+        return [METHODS[name] for name in names]
     if isinstance(method, Sequence):
         return [part for element in method for part in _split(element)]
     if not callable(method) or isinstance(method, type):
@@ -280,22 +290,20 @@ def _split(method: MethodLike) -> list[str | Refinement]:
     return [method]
 
 
-def _default(model: Model, *, has_start: bool) -> list[str | Refinement]:
+def _default(model: Model, *, has_start: bool) -> list[Method | Refinement]:
     """The best that the model has: of its networks alone, as nobody waits for an optimizer unasked."""
     fitting = [method for method in METHODS.values() if method.why_unfit(model) is None]
-    refining: list[str | Refinement] = [
-        method.name for method in fitting if isinstance(method.start, str) and not method.optimizes
-    ]
-    if has_start:
-        return refining[:1]
+    refining = [method for method in fitting if isinstance(method.start, str) and not method.optimizes]
+    if has_start:  # a refinement, which does not bring codes of its own
+        return [*refining[:1]]
+    # IDInvert is published with its optimization: its encoder alone is no method of its own.
     names = [method.name for method in fitting if method.preferred] or by_networks(model)
-    return _split(names[0]) if names else refining[:1] or [W_ENCODER.name]
+    return _split(names[0]) if names else [*(refining[:1] or [W_ENCODER])]
 
 
-def _start_of(model: Model, parts: Sequence[str | Refinement]) -> tuple[Start, str]:
+def _start_of(model: Model, method: Method) -> tuple[Start, str]:
     """The start of a method that was given none, and its name."""
-    method = METHODS[parts[0]] if parts and isinstance(parts[0], str) else W_ENCODER
-    starting = method if isinstance(method.start, StartingPoint) else METHODS[method.start]
+    starting = METHODS[method.start] if isinstance(method.start, str) else method
     if method is not W_ENCODER:
         _check_fits(model, method)
     if starting.why_unfit(model) is not None:
@@ -323,7 +331,7 @@ def _checked_start(model: Model, start: Start) -> Start:
 
     def begin(crops: Tensor) -> Tensor:
         codes, (rows, width) = start(crops.clone()), (config.rows, config.latent_width)
-        shapes = [(len(crops), rows, width), (len(crops), width)]
+        shapes = [(len(crops), rows, width), (len(crops), width)]  # [B,L,D] and [B,D]
         if not isinstance(codes, Tensor) or tuple(codes.shape) not in shapes or not codes.isfinite().all():
             kind = (
                 f"latent codes of shape {tuple(codes.shape)}"
@@ -331,22 +339,9 @@ def _checked_start(model: Model, start: Start) -> Start:
                 else f"something of type {type(codes).__name__}"
             )
             raise ConfigError(f"start gave {kind}: expected finite codes of shape {shapes[0]} or {shapes[1]}.")
-        return codes.detach().to(model.device, model.dtype, copy=True)
+        return codes.detach().to(model.device, model.dtype, copy=True)  # [B,L,D] or [B,D]
 
     return begin
-
-
-def _refinement(
-    model: Model, part: str | Refinement, options: Options, method: MethodLike | None
-) -> tuple[str, Refinement]:
-    """A part of a method with its name. Raises MethodError for a start, or where the model lacks its network."""
-    if not isinstance(part, str):
-        return type(part).__name__, part
-    make = METHODS[part].refinement
-    if make is None:
-        raise MethodError(f"{part!r} is a start and stands behind something in {method!r}: put it first.")
-    _check_fits(model, METHODS[part])
-    return part, make(options)
 
 
 def _with_steps(
@@ -364,5 +359,5 @@ def _with_steps(
         raise MethodError(f"method {name!r} has no refinement steps; steps={steps} was asked for.")
     if steps is not None:
         check_integer("steps", steps)
-    last = len(parts) - 1
+    last = len(parts) - 1  # a number without a name is that of the last part
     return tuple((part, refinement, steps if i == last else None) for i, (part, refinement) in enumerate(parts))

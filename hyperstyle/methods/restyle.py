@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.optimize import Step, StepCallback, check_integer
+from hyperstyle.inversion.optimize import StepCallback, check_integer
 from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.methods.base import (
     BaseRefinement,
@@ -19,60 +18,19 @@ from hyperstyle.methods.base import (
     Remedy,
     Start,
     StartingPoint,
+    predict_in_steps,
     warn_of_many_steps,
     watch_images,
     with_image_metrics,
 )
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.encoders.restyle import RestyleEncoder
-from hyperstyle.networks.stylegan2.base import StyleGenerator
-
-__all__ = ["RESTYLE_E4E", "RESTYLE_PSP", "RestyleRefinement", "restyle"]
 
 _STEPS = 5  # of the paper, in training and inference
 
 
-def restyle(
-    crop: Tensor,
-    encoder: RestyleEncoder,
-    generator: StyleGenerator,
-    to_input: Callable[[Tensor], Tensor],
-    *,
-    steps: int = _STEPS,
-    w: Tensor | None = None,
-    callback: StepCallback | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Adds what the encoder predicts to the codes, in a loop (ReStyle, Section 3).
-
-    Args:
-        crop: [B,3,h,w] in [-1,1], the image as the encoder sees it.
-        encoder: the network.
-        generator: the one that the encoder was trained with.
-        to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
-        steps: steps of the encoder; 0 leaves the codes as they are.
-        w: [B,L,D] codes to continue from; None is the encoder's mean code, whose image is the average image.
-        callback: called with the state before the first step and after each.
-
-    Returns:
-        The codes [B,L,D] and the reconstruction with them.
-    """
-    if w is None:  # the encoder was trained to begin with its mean code
-        w = encoder.latent_avg.expand(len(crop), -1, -1)
-    image = synthesize(generator, generator.styles(w))
-    if callback is not None:
-        callback(Step(0, steps, image, w=w))
-    for step in range(1, steps + 1):
-        # The encoder sees crop and reconstruction, and predicts how far the codes should move: [B,L,D].
-        w = w + encoder(crop, to_input(image).to(crop.dtype))
-        image = synthesize(generator, generator.styles(w))
-        if callback is not None:
-            callback(Step(step, steps, image, w=w))
-    return w, image
-
-
 @dataclass(frozen=True)
 class RestyleRefinement(BaseRefinement):
-    """`restyle` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
+    """Adds what the model's ReStyle encoder predicts to the codes, in a loop (ReStyle, Section 3).
 
     Attributes:
         keep_intermediates: keep the reconstruction before and after each step in the inversion.
@@ -93,8 +51,8 @@ class RestyleRefinement(BaseRefinement):
         Warns:
             QualityWarning: twice as many steps as the encoder was trained with, or more, earlier ones included.
         """
-        model = inversion.model
-        if model.restyle is None:
+        model, encoder = inversion.model, inversion.model.restyle
+        if encoder is None:
             raise MethodError("this model has no ReStyle encoder. Use another method, or a model with one.")
         if inversion.offset_codes is not None or inversion.style_offsets or inversion.overrides:
             raise MethodError(
@@ -103,21 +61,24 @@ class RestyleRefinement(BaseRefinement):
             )
         steps = _STEPS if steps is None else steps
         check_integer("steps", steps)
-        name, done = model.restyle.config.method, self.done + steps
+        name, done = encoder.config.method, self.done + steps  # "restyle-e4e" or "restyle-psp"
         if steps:
             better = f"Gradient steps make it better: invert with method='{name}+offsets', steps=50."
             warn_of_many_steps(name, done, _STEPS, better)
         images: list[Tensor] | None = [] if self.keep_intermediates else None
+        target = crop.to(model.device, model.dtype)
+
+        def render(w: Tensor) -> Tensor:
+            return synthesize(model.generator, model.generator.styles(w))  # [B,3,size,size]
+
+        def predict(w: Tensor, image: Tensor) -> Tensor:
+            # ReStyle, Section 3: E(x, y) is how far the codes should move, [B,L,D], not where they should be.
+            move: Tensor = encoder(target, model.domain.as_network_input(image).to(target.dtype))
+            return w + move
+
         with torch.no_grad():
-            w, image = restyle(
-                crop.to(model.device, model.dtype),
-                model.restyle,
-                model.generator,
-                model.domain.as_network_input,
-                steps=steps,
-                w=inversion.w,
-                callback=watch_images(model, images, callback),
-            )
+            watch = watch_images(model, images, callback)
+            w, image = predict_in_steps(inversion.w, render, predict, steps, watch, "w")
         result = replace(
             inversion,
             w=w,
@@ -136,7 +97,7 @@ def _method(name: str) -> Method:
 
     def start(model: Model) -> Start:
         encoder: Any = model.restyle  # it is there, see `StartingPoint`
-        return lambda crops: encoder.latent_avg.expand(len(crops), -1, -1)
+        return lambda crops: encoder.latent_avg.expand(len(crops), -1, -1)  # [L,D] -> [B,L,D]
 
     return Method(
         name,

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.edits.clip import clip_loss
-from hyperstyle.edits.text import TextImageEncoder
+from hyperstyle.edits.protocol import TextImageEncoder
 from hyperstyle.errors import ConfigError, MethodError, warn
+from hyperstyle.inversion.editing import find_layers
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_integer, check_losses, optimize, ramped
 from hyperstyle.inversion.state import InversionState
@@ -23,8 +24,6 @@ from hyperstyle.moved import renamed_argument
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.perception.similarity import Similarity
 from hyperstyle.runtime.gradients import check_no_inference_weights, with_gradients
-
-__all__ = ["optimise_text", "optimize_text"]
 
 
 @with_gradients
@@ -83,18 +82,18 @@ def optimize_text(
     for network in model.networks.values():
         check_no_inference_weights(network)
     moves = _Moves.from_zero(inversion, space, layers)
-    constant = _with_dense_offsets(inversion)
+    constant = _with_dense_offsets(inversion)  # what the loop does not change
     with torch.no_grad():
-        words = encoder.encode_text([text])
+        words = encoder.encode_text([text])  # [1,E]
         identity_loss = None
         if identity:
-            first = render(model, constant, differentiable=True).to(moves.dtype)
+            first = render(model, constant, differentiable=True).to(moves.dtype)  # x0, [B,3,size,size]
             identity_loss = _identity_loss(model, similarity, first)
 
     def loss_at(step: int) -> Loss:
         image = render(model, moves.applied_to(constant), differentiable=True).to(moves.dtype)
-        content = model.domain.content(image)
-        distances = _text_distance(encoder.encode_image(content), words).to(image)
+        content = model.domain.content(image)  # [B,3,H,W], without padding
+        distances = _text_distance(encoder.encode_image(content), words).to(image)  # [B]
         # Eq. 1: the distance from the text, from the start, and, where it is asked for, from the identity.
         losses = distances + l2 * moves.squared_length()
         if identity_loss is not None:
@@ -129,9 +128,7 @@ class _Moves:
         w, generator = inversion.w, inversion.model.generator
         specs = [spec for spec in generator.layers if space == "w" or not spec.torgb]
         if layers is not None:
-            specs = [generator.layer(name) for name in layers]
-        if not specs:
-            raise ConfigError("layers=[]: expected at least one, or None for all.")
+            specs = find_layers(inversion.model, layers)
         dtype = torch.promote_types(w.dtype, torch.float32)
         if space == "w":
             # A toRGB layer shares its row with the next convolution: every row once.
@@ -139,7 +136,7 @@ class _Moves:
             values = {"w": w.new_zeros(len(w), len(rows), w.shape[2], dtype=dtype)}
         else:
             rows = None
-            values = {spec.name: w.new_zeros(len(w), spec.style_width, dtype=dtype) for spec in specs}
+            values = {spec.name: w.new_zeros(len(w), spec.style_width, dtype=dtype) for spec in specs}  # [B,I]
         return cls({name: value.requires_grad_() for name, value in values.items()}, rows, dtype)
 
     def applied_to(self, state: InversionState) -> InversionState:
@@ -156,7 +153,7 @@ class _Moves:
 
     def squared_length(self) -> Tensor:
         """[B] the sum of squares over all values of an image."""
-        lengths = [value.square().flatten(1).sum(1) for value in self.values.values()]
+        lengths = [value.square().flatten(1).sum(1) for value in self.values.values()]  # [B] of each
         return sum(lengths[1:], lengths[0])
 
 
@@ -176,11 +173,11 @@ def _check(text: str, space: str, steps: int, lr: float, l2: float, identity: fl
 def _with_dense_offsets(inversion: Inversion) -> InversionState:
     """Its state with offsets and residuals as dense tensors, which a loop in which they stay need not compute again."""
     state, model = inversion.state, inversion.model
-    offsets = dense_offsets(state.codes, model.hypernetwork)
+    offsets = dense_offsets(state.offset_codes, model.hypernetwork)
     residuals = dense_offsets(state.overrides.residuals, model.hyperinverter)
     return replace(
         state,
-        codes=OffsetCodes.of_dense(offsets) if offsets else None,
+        offset_codes=OffsetCodes.of_dense(offsets) if offsets else None,
         overrides=replace(state.overrides, residuals=OffsetCodes.of_dense(residuals) if residuals else None),
     )
 
@@ -211,7 +208,7 @@ def _identity_loss(model: Model, similarity: Similarity | None, start: Tensor) -
             "an identity term, but this model has no perceptual network (its evaluator only measures): pass "
             "similarity=, such as load_arcface(path), or identity=0."
         )
-    first = network(model.domain.as_network_input(start))
+    first = network(model.domain.as_network_input(start))  # R(x0), [B,E], unit vectors
     return lambda image: 1.0 - metrics.cosine(network(model.domain.as_network_input(image)), first)
 
 

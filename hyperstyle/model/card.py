@@ -10,8 +10,6 @@ from typing import Any
 
 from hyperstyle.model.parts import Model
 
-__all__ = ["model_card"]
-
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
 # Identifiers of the Hub for licences that allow commercial use, and for licences that restrict it or have conditions.

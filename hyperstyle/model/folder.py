@@ -6,32 +6,25 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hyperstyle.align.decision import LandmarkDetector
+from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folder, save_edit
 from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
 from hyperstyle.io import hub
-from hyperstyle.io.components import (
-    CONFIG,
-    WEIGHTS,
-    load_component,
-    read_json,
-    save_component,
-    type_name,
-    write_json,
-)
+from hyperstyle.io.components import CONFIG, WEIGHTS, load_component, read_json, save_component, type_name, write_json
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, make_folder, replace_folder, sha256, write_bytes
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 from hyperstyle.model.parts import ALIGNER, COMPONENTS, Model, fingerprint
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder
-from hyperstyle.networks.encoders.pyramid import PyramidEncoder
-from hyperstyle.networks.encoders.restyle import RestyleEncoder
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder, RestyleEncoder
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
@@ -40,11 +33,7 @@ from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["check_parts", "load_model", "read_model", "write_model"]
-
 FILE = "hyperstyle.json"
-_ENTRIES = ("format", "domain", "steps", "sha256", "edits", "info")
-
 _ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
 _TEXT = "styleclip"
 
@@ -97,24 +86,17 @@ def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torc
         hashes[_TEXT] = sha256(folder / _TEXT / WEIGHTS)
     for name, edit in edits.items():
         save_edit(edit, folder / "edits" / name)
-    write_json(
-        folder / FILE,
-        {
-            "format": 1,
-            "domain": config_to_dict(model.domain),
-            "steps": model.steps,
-            "sha256": hashes,
-            "edits": sorted(model.edits),
-            "info": {k: v for k, v in model.info.items() if k != "sha256"},
-        },
-    )
+    info = {name: value for name, value in model.info.items() if name != "sha256"}
+    manifest = Manifest(1, model.domain, model.steps, hashes, tuple(sorted(model.edits)), info)
+    write_json(folder / FILE, config_to_dict(manifest))
 
 
 @dataclass(frozen=True)
-class _Manifest:
+class Manifest:
     """The content of `hyperstyle.json`.
 
     Attributes:
+        format: 1.
         domain, steps: see `Model`.
         sha256: what the model consists of: name of a component, of "styleclip" or of a file of the aligner, such as
             "generator", -> SHA-256 of its weights or of that file.
@@ -122,14 +104,15 @@ class _Manifest:
         info: `Model.info`, without the hashes.
     """
 
+    format: int
     domain: Domain
     steps: int
     sha256: dict[str, str]
-    edits: list[str] | None
-    info: dict[str, Any]
+    edits: tuple[str, ...] | None = None
+    info: dict[str, Any] = field(default_factory=dict)
 
 
-def _read_manifest(file: Path) -> _Manifest:
+def _read_manifest(file: Path) -> Manifest:
     """Reads and checks `hyperstyle.json`.
 
     Raises:
@@ -139,20 +122,12 @@ def _read_manifest(file: Path) -> _Manifest:
     top = read_json(file)
     if top.get("format") != 1:
         raise ConfigError(f"{file}: format {top.get('format')!r}; this version reads format 1.")
-    if unknown := sorted(set(top) - set(_ENTRIES)):
-        raise ConfigError(f"{file}: unknown entry {unknown[0]!r}. Known: {', '.join(_ENTRIES)}.")
-    for key in ("domain", "steps", "sha256"):
-        if key not in top:
-            raise ConfigError(f"{file}: entry {key!r} is missing.")
-    steps, hashes, info, edits = top["steps"], top["sha256"], top.get("info", {}), top.get("edits")
-    if not isinstance(steps, int) or not isinstance(hashes, dict) or not isinstance(info, dict):
-        raise ConfigError(f"{file}: expected a number as 'steps', and objects as 'sha256' and 'info'.")
-    if edits is not None and not (isinstance(edits, list) and all(map(_is_folder_name, edits))):
-        raise ConfigError(f"{file}: expected the names of folders as 'edits', found {edits!r}.")
-    domain = config_from_dict(Domain, top["domain"], str(file))
-    if unknown := [name for name in hashes if name not in (*_ALIGNER, _TEXT, *COMPONENTS)]:
+    manifest = config_from_dict(Manifest, top, str(file))
+    if not all(map(_is_folder_name, manifest.edits or ())):
+        raise ConfigError(f"{file}: expected the names of folders as 'edits', found {list(manifest.edits or ())}.")
+    if unknown := [name for name in manifest.sha256 if name not in (*_ALIGNER, _TEXT, *COMPONENTS)]:
         raise ConfigError(f"{file} names a component {unknown[0]!r}; known: {', '.join(COMPONENTS)}.")
-    return _Manifest(domain, steps, hashes, edits, info)
+    return manifest
 
 
 @outside_inference_mode
@@ -217,6 +192,19 @@ def load_model(
     return replace(model, origin=repr(os.fspath(name)) + (f", revision={revision!r}" if revision else ""))
 
 
+def aligner_of(model: Model) -> LandmarkDetector | None:
+    """The detector of the model's own files, else dlib's; None where images of the domain are not aligned.
+
+    It reads its files when it is first called.
+    """
+    if model.domain.aligner != "face":
+        return None
+    if model.aligner is None:
+        return DlibDetector()
+    detector, predictor = (model.aligner / name for name in ALIGNER)
+    return DlibDetector(predictor, detector=detector)
+
+
 def _read_network(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """The network of this component, from its folder."""
     network, config = COMPONENTS[name].network, COMPONENTS[name].config
@@ -230,7 +218,7 @@ def _for_generator(edit: Edit, generator: str) -> Edit:
     """A copy of a stored edit whose `EditInfo.model` is `generator`, the fingerprint of a generator."""
     if not isinstance(edit, StoredEdit):
         raise TypeError("only edits with a form on disk are written")
-    return edit.from_parts(replace(edit.info, model=generator), *edit.parts())
+    return edit.with_info(model=generator)
 
 
 @contextmanager
@@ -271,14 +259,8 @@ def _copy(source: Path, target: Path) -> str:
     return sha256(target)
 
 
-def _is_folder_name(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and Path(name).name == name
-        and "/" not in name
-        and "\\" not in name
-        and name not in ("", ".", "..")
-    )
+def _is_folder_name(name: str) -> bool:
+    return Path(name).name == name and "\\" not in name and name not in ("", "..")
 
 
 def check_parts(model: Model) -> None:

@@ -16,12 +16,16 @@ from torch import nn
 
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
-from hyperstyle.edits.text import TextEdits
+from hyperstyle.edits.protocol import TextEdits
 from hyperstyle.errors import ConfigError, did_you_mean
 from hyperstyle.moved import renamed_attribute
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
-from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import (
+    PyramidEncoder,
+    PyramidEncoderConfig,
+    RestyleEncoder,
+    RestyleEncoderConfig,
+)
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
@@ -30,18 +34,6 @@ from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.runtime.threads import once_property
-
-__all__ = [
-    "ALIGNER",
-    "COMPONENTS",
-    "PARTS",
-    "Component",
-    "HasModel",
-    "Model",
-    "ModelKey",
-    "fingerprint",
-    "living_model",
-]
 
 N = TypeVar("N", bound=nn.Module)
 

@@ -1,7 +1,7 @@
 """Inversion in its plain form: with the structure and at the cost of the published implementation.
 
 The readable reference with which tests compare what the library runs, and against which it is measured. It reads the
-parameters of our modules and, beyond the layers of the trunks, computes everything here: per-sample
+parameters of our modules and, beyond the layers of the trunks, computes everything behind the encoder here: per-sample
 weights in one grouped convolution, filter, noise map and bias each in a separate operation, one head at a time, dense
 offsets that are added up step by step. Tensors are NCHW and contiguous. It takes the published forms only.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,35 +18,9 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.w_encoder import WEncoder
-from hyperstyle.networks.hypernetworks.heads import PlainHead, SharedHead
+from hyperstyle.networks.hypernetworks.heads import PlainHead, SharedExpander
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.generator import Generator
-
-__all__ = ["encode", "invert", "predict", "synthesize"]
-
-
-# ---- the W encoder ----
-
-
-def encode(encoder: WEncoder, crop: Tensor) -> Tensor:
-    """Crops [B,3,h,w] in [-1,1] -> codes [B,L,D]: one vector for all rows, then the mean code (Section 3.1).
-
-    Raises:
-        ConfigError: an encoder that is not of the published form.
-    """
-    config = encoder.config
-    if config.pool != "average" or config.backbone != "irse":
-        raise ConfigError(
-            f"reference.encode: an encoder with pool={config.pool!r}, backbone={config.backbone!r}: expected "
-            "'average' and 'irse', the published form. Call the encoder itself."
-        )
-    modules: Any = encoder
-    x = modules.input_layer(crop)
-    for block in modules.body:
-        x = block.shortcut_layer(x) + block.res_layer(x)
-    code = _linear(encoder.linear, F.adaptive_avg_pool2d(x, 1).flatten(1))
-    return code[:, None].repeat(1, config.rows, 1) + encoder.latent_avg  # [B,L,D]
-
 
 # ---- the generator ----
 
@@ -58,18 +32,9 @@ def synthesize(generator: Generator, w: Tensor, offsets: Mapping[str, Tensor] | 
         generator: the network.
         w: one row for each style; a toRGB layer shares its row with the next upsampling convolution.
         offsets: layer name -> Δ [B or 1,O,I,k,k]; the layer's weight becomes weight * (1 + Δ) (Eq. 5).
-
-    Raises:
-        ConfigError: codes of another shape, or an offset for a layer that does not exist.
     """
     offsets = offsets or {}
-    names = [spec.name for spec in generator.layers]
-    if unknown := sorted(set(offsets) - set(names)):
-        raise ConfigError(f"reference.synthesize: offset for {unknown[0]!r}: expected layers such as {names[0]!r}.")
-    expected = (generator.config.rows, generator.config.latent_width)
-    if w.ndim != 3 or tuple(w.shape[1:]) != expected:
-        raise ConfigError(f"reference.synthesize: codes {tuple(w.shape)}: expected [B, {expected[0]}, {expected[1]}].")
-    deltas = [offsets.get(name) for name in names]  # in the official order
+    deltas = [offsets.get(spec.name) for spec in generator.layers]  # in the official order
     noise = generator.noises
     x = generator.input.input.repeat(len(w), 1, 1, 1)
     x = _styled_conv(generator.conv1, x, w[:, 0], deltas[0], noise.at(0))
@@ -146,25 +111,17 @@ def predict(hypernetwork: Hypernetwork, crop: Tensor, image: Tensor) -> dict[str
             f"reference.predict: a hypernetwork with heads={config.heads!r}, residual_input={config.residual_input}: "
             "expected 'shared' or 'plain' and False, the published forms. Call the hypernetwork itself."
         )
-    modules: Any = hypernetwork
-    x = modules.relu(modules.bn1(modules.conv1(torch.cat([crop, image], 1))))
-    for block in modules.body:
-        shortcut = x if block.downsample is None else block.downsample(x)
-        x = F.relu(block.bn1(block.conv1(x)))
-        x = F.relu(block.bn2(block.conv2(x)) + shortcut)
+    x = hypernetwork.trunk_features(torch.cat([crop, image], 1))
     return {s.name: _delta(hypernetwork, hypernetwork.refinement_blocks[str(s.index)], x) for s in hypernetwork.layers}
 
 
 def _delta(hypernetwork: Hypernetwork, head: Any, features: Tensor) -> Tensor:
     """One head: features -> Δ, for shared heads through the shared expander (Section 3.3)."""
-    spec, shared = head.spec, hypernetwork.shared_weight_hypernet
+    spec, shared = head.spec, cast(SharedExpander, hypernetwork.shared_weight_hypernet)
     x = head.convs(features)
     if isinstance(head, PlainHead):
         times, shape = spec.kernel // head.taps, (spec.channels_out, spec.channels_in, head.taps, head.taps)
-        delta: Tensor = head.output(x).view(-1, *shape).repeat(1, 1, 1, times, times)  # the same for all taps
-        return delta
-    if not isinstance(head, SharedHead) or shared is None:
-        raise TypeError("a published head is a plain one or has a shared expander")
+        return head.output(x).view(-1, *shape).repeat(1, 1, 1, times, times)  # the same for all taps
     code = _linear(head.linear, x.flatten(1))
     rows = (code @ shared.w2 + shared.b2).view(-1, shared.width, shared.width)  # [B,O,C]
     return (rows @ shared.w1 + shared.b1).view(-1, shared.width, shared.width, 3, 3)
@@ -185,9 +142,9 @@ def invert(
     """Crops -> codes [B,L,D], accumulated dense Δ by layer name ({} after no step), images [B,3,size,size] (Eq. 4-6).
 
     `to_input` resizes images to the hypernetwork's input, [B,3,h,w]; `steps` is how often it is run. No gradients are
-    recorded. Errors are those of `encode`, `synthesize` and `predict`.
+    recorded. The encoder is a plain one already. Errors are those of `predict`.
     """
-    w = encode(encoder, crop)
+    w = encoder(crop)
     offsets: dict[str, Tensor] = {}
     image = synthesize(generator, w)
     for _ in range(steps):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
+from hyperstyle.networks.stylegan2.base import StyleGenerator, Styles, WeightChanges
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
-from hyperstyle.networks.stylegan2.layers import StoredNoise
+from hyperstyle.networks.stylegan2.layers import PixelNorm, StoredNoise
 from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation, normal, upfirdn
-
-__all__ = ["AdainSpec", "StyleGan1", "StyleGan1Config", "adain_table", "blur_filter"]
 
 
 @dataclass(frozen=True)
@@ -126,14 +125,9 @@ class StyleGan1(StyleGenerator):
         super().__init__()
         self.config = config
         self.layers = adain_table(config)
-        width, lr_multiplier = config.latent_width, config.mapping_rate
-        hidden = [width] * config.mapping_layers
-        self.style = nn.Sequential(
-            *(
-                EqualLinear(width, n, lr_multiplier=lr_multiplier, activate=True)
-                for n in (*hidden[1:], width * config.rows)
-            )
-        )
+        width, rate = config.latent_width, config.mapping_rate
+        outputs = (*[width] * (config.mapping_layers - 1), width * config.rows)
+        self.style = nn.Sequential(*(EqualLinear(width, n, lr_multiplier=rate, activate=True) for n in outputs))
         self.constant = nn.Parameter(torch.ones(1, config.channels[0], 4, 4))
         self.convs = nn.ModuleList(_Layer(spec, width) for spec in self.layers)
         self.to_rgb = _Colors(config.channels[-1])
@@ -149,46 +143,19 @@ class StyleGan1(StyleGenerator):
         return self.block(spec).weight
 
     def block(self, spec: LayerSpec) -> _Layer:
-        block = self.convs[spec.index]
-        if not isinstance(block, _Layer):
-            raise TypeError("a layer of this generator is a _Layer")
-        return block
+        return cast(_Layer, self.convs[spec.index])
 
     def mapping(self, z: Tensor) -> Tensor:
         """z [B,D] -> latent codes [B,L,D], another one for every row."""
-        z = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
-        codes: Tensor = self.style(z)
-        return codes.reshape(len(z), self.config.rows, -1)
+        return self.style(PixelNorm()(z)).reshape(len(z), self.config.rows, -1)
 
     def affine(self, spec: LayerSpec) -> nn.Module:
         return self.block(spec).modulation
 
-    def synthesize(
-        self,
-        styles: Mapping[str, Tensor],
-        offsets: Offsets | None = None,
-        *,
-        noise: NoiseMode | NoiseMaps = "const",
-        random: torch.Generator | None = None,
-        modulation: Modulation = "weights",
-        residuals: Offsets | None = None,
+    def _synthesize(
+        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
     ) -> Tensor:
-        """Styles -> image [B,3,size,size] in [-1, 1]; arguments as of `Generator.synthesize`.
-
-        `modulation` is without meaning here: styles never act on weights.
-
-        Raises:
-            ConfigError: offsets or residuals; styles or noise that do not fit.
-        """
-        if offsets or residuals:
-            raise ConfigError(
-                "offsets of weights for a StyleGAN: only StyleGAN2 generators have a place for them. Change the codes "
-                "or their styles."
-            )
-        batch = self.check_inputs(styles, set(), noise)
-        x = self.constant.expand(batch, -1, -1, -1)
-        for spec in self.layers:
-            map_ = self.noise_map(noise, spec.index, batch, random)
-            x = self.block(spec)(x, styles[spec.name], map_, self.blur)
-        image: Tensor = self.to_rgb(x)
-        return image
+        x = self.constant.expand(len(styles[self.layers[0].name]), -1, -1, -1)
+        for spec, noise_map in zip(self.layers, noise, strict=True):
+            x = self.block(spec)(x, styles[spec.name], noise_map, self.blur)
+        return self.to_rgb(x)

@@ -6,8 +6,6 @@ import torch
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["pick_device"]
-
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
     """`auto` is CUDA where there is one, else the CPU. Raises ConfigError for a device that is not there."""

@@ -17,14 +17,6 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import MethodError
 
-__all__ = [
-    "check_no_inference_weights",
-    "copy_inference_tensors",
-    "normal_tensors",
-    "outside_inference_mode",
-    "with_gradients",
-]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -37,15 +29,8 @@ def normal_tensors() -> Iterator[None]:
         yield
 
 
-def outside_inference_mode(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, run with `normal_tensors`."""
-
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        with normal_tensors():
-            return function(*args, **kwargs)
-
-    return run
+outside_inference_mode = normal_tensors()
+"""Decorator: the function, run with `normal_tensors`."""
 
 
 def with_gradients(function: Callable[P, T]) -> Callable[P, T]:

@@ -8,43 +8,40 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock, RLock
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 __all__ = ["ignored_warnings", "once_property"]
 
-T = TypeVar("T")
-
 _Filter = tuple[str, None, type[Warning], "re.Pattern[str] | None", int]
 
 
-class once_property(Generic[T]):
-    """A property that is computed when it is first asked for, once also where several threads ask at the same time.
+if TYPE_CHECKING:
+    from functools import cached_property as once_property  # which has the same types
+else:
 
-    `functools.cached_property` computes it once in each thread that asks (from Python 3.12 on), or lets all objects of
-    a class wait for each other (before). Here only those who ask for the same value of the same object wait. The value
-    stands in the object's `__dict__`, under the property's name.
-    """
+    class once_property:
+        """A property that is computed when it is first asked for, once also where several threads ask at the same time.
 
-    def __init__(self, compute: Callable[[Any], T]) -> None:
-        self._compute, self._name, self.__doc__ = compute, compute.__name__, compute.__doc__
-        self._locks: WeakKeyDictionary[object, RLock] = WeakKeyDictionary()
-        self._guard = Lock()
+        `functools.cached_property` computes it once in each thread that asks (from Python 3.12 on), or lets all objects
+        of a class wait for each other (before). Here only those who ask for the same value of the same object wait. The
+        value stands in the object's `__dict__`, under the property's name.
+        """
 
-    @overload
-    def __get__(self, instance: None, owner: type[object]) -> once_property[T]: ...
-    @overload
-    def __get__(self, instance: object, owner: type[object]) -> T: ...
-    def __get__(self, instance: object | None, owner: type[object]) -> once_property[T] | T:
-        if instance is None:
-            return self
-        with self._guard:
-            lock = self._locks.setdefault(instance, RLock())
-        with lock:
-            if self._name not in instance.__dict__:
-                instance.__dict__[self._name] = self._compute(instance)
-            value: T = instance.__dict__[self._name]
-            return value
+        def __init__(self, compute: Callable[[Any], Any]) -> None:
+            self._compute, self._name, self.__doc__ = compute, compute.__name__, compute.__doc__
+            self._locks: WeakKeyDictionary[object, RLock] = WeakKeyDictionary()
+            self._guard = Lock()
+
+        def __get__(self, instance: Any, owner: type[object]) -> Any:
+            if instance is None:
+                return self
+            with self._guard:
+                lock = self._locks.setdefault(instance, RLock())
+            with lock:
+                if self._name not in instance.__dict__:
+                    instance.__dict__[self._name] = self._compute(instance)
+                return instance.__dict__[self._name]
 
 
 _lock = Lock()

@@ -1,6 +1,7 @@
 """Adversarial training as in StyleGAN2: losses, R1, and a discriminator trained together with a network.
 
-HyperInverter uses it in the late phase of its training (Dinh et al., CVPR 2022, Section 3.4).
+HyperInverter uses a discriminator of images in the late phase of its training (Dinh et al., CVPR 2022, Section 3.4),
+e4e one of codes, which keeps predicted codes near W (Tov et al., SIGGRAPH 2021).
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan2.discriminator import Discriminator
 from hyperstyle.training.options import LossOptions
-
-__all__ = ["Adversary", "Scale", "discriminator_loss", "generator_loss", "image_adversary", "r1_penalty"]
 
 Scale = Callable[[Tensor], Tensor]
 """A loss -> the loss to differentiate: divided by the number of micro-batches, multiplied where float16 needs it."""
@@ -113,14 +112,12 @@ class Adversary:
         return {f"{self.prefix}r1": penalty.item()}
 
 
-def image_adversary(options: LossOptions, model: Model) -> Adversary | None:
-    """A new discriminator of images at the domain's input size, with the generator's widths; None if its weight is 0.
+def image_adversary(options: LossOptions, model: Model) -> Adversary:
+    """A new discriminator of images at the domain's input size, with the generator's widths.
 
     Raises:
         ConfigError: the images are not square with a power of two as side.
     """
-    if options.adversarial == 0:
-        return None
     height, width = model.domain.input_size
     if height != width or height & (height - 1):
         raise ConfigError(
@@ -132,3 +129,70 @@ def image_adversary(options: LossOptions, model: Model) -> Adversary | None:
     widths = (*channels, *([channels[-1]] * blocks))[:blocks]
     discriminator = Discriminator(height, widths).to(model.device)
     return Adversary(discriminator, options, weight=options.adversarial, begin=options.adversarial_from)
+
+
+class LatentDiscriminator(nn.Module):
+    """Classifies codes, each row separately: [...,D] -> logits [...,1], positive for codes of W.
+
+    Four linear layers, with leaky ReLU 0.2 between them; the last gives the logit.
+
+    Args:
+        width: D.
+
+    Example:
+        >>> LatentDiscriminator(16)(torch.zeros(2, 6, 16)).shape
+        torch.Size([2, 6, 1])
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = [layer for _ in range(3) for layer in (nn.Linear(width, width), nn.LeakyReLU(0.2))]
+        self.mlp = nn.Sequential(*hidden, nn.Linear(width, 1))
+
+    def forward(self, w: Tensor) -> Tensor:
+        logits: Tensor = self.mlp(w)
+        return logits
+
+
+class LatentPool(nn.Module):
+    """A pool of codes of earlier steps, on which the latent discriminator is trained as well.
+
+    Its contents are buffers, so they are part of checkpoints. It uses PyTorch's global random numbers. With several
+    processes, each calls it with the codes of all (`distributed.gather`), so that all have the same pool.
+
+    Args:
+        width: D.
+        size: number of codes.
+    """
+
+    codes: Tensor
+    filled: Tensor
+
+    def __init__(self, width: int, size: int = 50) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.zeros(size, width))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def forward(self, w: Tensor) -> Tensor:
+        """Codes -> as many codes [B,D]; each is swapped with one of the pool with probability 1/2, once that is full.
+
+        Args:
+            w: [B,D], or [B,L,D], of which one row each is chosen at random.
+        """
+        if w.ndim == 3:
+            rows = torch.randint(w.shape[1], (len(w),)).to(w.device)
+            w = w[torch.arange(len(w), device=w.device), rows]
+        out = w.detach().clone()
+        size, filled = len(self.codes), int(self.filled)
+        for code in out:
+            if filled < size:
+                self.codes[filled] = code
+                filled += 1
+            elif torch.rand(()) < 0.5:
+                place = int(torch.randint(size, ()))
+                earlier = self.codes[place].clone()
+                self.codes[place] = code
+                code.copy_(earlier)
+        self.filled.fill_(filled)
+        return out

@@ -1,49 +1,47 @@
-"""What training starts from: device, generator or model, first weights, sizes of new networks, known codes."""
+"""What training starts from: device, generator or model, and the new network with its first weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hyperstyle.convert import read_generator
 from hyperstyle.domain import DOMAINS, Domain
-from hyperstyle.errors import ConfigError, InversionError, MissingFileError, WeightsError, did_you_mean
-from hyperstyle.inversion.file import read
-from hyperstyle.inverter import pick_device
+from hyperstyle.errors import ConfigError, WeightsError, did_you_mean
 from hyperstyle.io import hub
 from hyperstyle.model.folder import read_model
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
-from hyperstyle.networks.encoders.w_encoder import WEncoder
-from hyperstyle.networks.stylegan2.generator import Generator
-from hyperstyle.training.distributed import local_rank, world
-from hyperstyle.training.options import OptimOptions, TrainOptions
+from hyperstyle.networks.encoders.pyramid import (
+    PyramidEncoder,
+    PyramidEncoderConfig,
+    RestyleEncoder,
+    RestyleEncoderConfig,
+)
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
+from hyperstyle.runtime.device import pick_device
+from hyperstyle.training.distributed import world
+from hyperstyle.training.options import EncoderOptions, HyperStyleOptions, TrainOptions
 from hyperstyle.training.pretrained import load_trunk, trunk_file
 
-__all__ = [
-    "code_reader",
-    "init_weights",
-    "inversions_of",
-    "open_generator",
-    "open_model",
-    "training_device",
-    "trunk_for",
-]
-
 _INPUT = 256  # px: input of the published encoders
+_MEDIUM = 16  # px: convolutions from here on are medium or fine
 _DEFAULT_DOMAIN = "pictures"  # of a generator's file for which none is given
 
 
-def training_device(options: OptimOptions) -> torch.device:
+def training_device(name: str) -> torch.device:
     """The device of this process; several processes on one machine have different CUDA devices."""
-    device = pick_device(options.device)
+    device = pick_device(name)
     if device.type == "cuda" and world() > 1:
-        device = torch.device("cuda", local_rank())
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     return device
 
@@ -61,18 +59,34 @@ def open_model(name: str, device: torch.device) -> Model:
     return _frozen(read_model(hub.resolve(name), device=device, dtype=torch.float32))
 
 
-def open_base_and_encoder(name: str, options: TrainOptions, device: torch.device) -> tuple[Model, WEncoder]:
-    """The model that a hypernetwork is trained for, and its W encoder, which predicts the codes to start from.
+def open_base(options: TrainOptions, device: torch.device) -> Model:
+    """The model that training starts from: with a W encoder, which predicts the first codes, unless one is trained.
 
     Raises:
         ConfigError: it has no W encoder, or its generator has another resolution than the options say.
-        HyperStyleError: what `open_model` raises.
+        HyperStyleError: what `open_generator` and `open_model` raise.
     """
-    model = open_model(name, device)
-    options.check_generator(model.generator.config.size)
+    table = options.network
+    if isinstance(table, EncoderOptions):
+        base = open_generator(table.generator, table.domain, device)
+    else:
+        base = open_model(table.encoder, device)
+    size, expected = base.generator.config.size, options.data.size
+    if expected not in (None, size):
+        raise ConfigError(
+            f"the generator makes images of {size} px, and the configuration is for {expected} px (data.size). Choose "
+            "the other generator, or set data.size."
+        )
+    if not isinstance(table, EncoderOptions):
+        w_encoder_of(base, table.encoder)
+    return base
+
+
+def w_encoder_of(model: Model, name: str = "this") -> WEncoder:
+    """The W encoder of a model. Raises ConfigError, with the name of the model, if it has none."""
     if model.encoder is None:
         raise ConfigError(f"{name} is a model without a W encoder: train one with encoder.kind 'w'.")
-    return model, model.encoder
+    return model.encoder
 
 
 def open_generator(name: str, domain: str | None, device: torch.device) -> Model:
@@ -114,7 +128,44 @@ def _frozen(model: Model) -> Model:
     return model
 
 
-def trunk_for(backbone: Backbone, input_size: tuple[int, int]) -> TrunkConfig:
+def new_network(options: TrainOptions, base: Model) -> nn.Module:
+    """The network that the options name, with random weights, for the generator of `base`. Raises ConfigError."""
+    table, generator, input_size = options.network, base.generator.config, base.domain.input_size
+    if isinstance(table, EncoderOptions):
+        encoder = _new_encoder(table, base)
+        encoder.latent_avg.copy_(base.generator.latent_avg.expand_as(encoder.latent_avg))
+        return encoder
+    if isinstance(table, HyperStyleOptions):
+        layers, trunk = chosen_layers(generator, table.layers), _trunk_for("resnet", input_size)
+        return Hypernetwork(
+            HypernetworkConfig(generator, layers, input_size, trunk, heads=table.heads, code_width=trunk.widths[-1])
+        )
+    layers, backbone = tuple(spec.name for spec in layer_table(generator)), w_encoder_of(base).config.backbone
+    trunk = _trunk_for(backbone, input_size)
+    return HyperInverter(HyperInverterConfig(generator, layers, input_size, backbone, trunk, table.hidden))
+
+
+def _new_encoder(options: EncoderOptions, base: Model) -> WEncoder | PyramidEncoder | RestyleEncoder:
+    """The encoder that the options name. With progressive training, rows start with offsets of zero."""
+    generator, input_size = base.generator, base.domain.input_size
+    rows, width, trunk = generator.config.rows, generator.config.latent_width, _trunk_for(options.backbone, input_size)
+    if options.kind == "w":
+        # A small trunk leaves few positions, which are flattened: their average carries too little.
+        pool: Literal["average", "flatten"] = "average" if trunk.norm == "batch" else "flatten"
+        return WEncoder(WEncoderConfig(rows, width, input_size, trunk, pool, options.backbone))
+    numbers = (rows, width, input_size, options.backbone, trunk, options.kind.endswith("e4e"))
+    network: PyramidEncoder | RestyleEncoder
+    if options.kind.startswith("restyle"):
+        network = RestyleEncoder(RestyleEncoderConfig(*numbers))
+    else:
+        network = PyramidEncoder(PyramidEncoderConfig(*numbers))
+    if options.progressive_start is not None:
+        for block in list(network.styles)[1:]:
+            nn.init.zeros_(block.get_parameter("linear.weight"))
+    return network
+
+
+def _trunk_for(backbone: Backbone, input_size: tuple[int, int]) -> TrunkConfig:
     """The published trunk of this kind, which downsamples by a factor of 16.
 
     If the shorter side of the input is below 128 px, a narrow trunk that downsamples by a factor of 8, whichever
@@ -125,20 +176,36 @@ def trunk_for(backbone: Backbone, input_size: tuple[int, int]) -> TrunkConfig:
     return TrunkConfig.irse50() if backbone == "irse" else TrunkConfig.resnet34()
 
 
-def init_weights(init: str | None, network: nn.Module, part: str, device: torch.device) -> None:
-    """Loads the first weights of a new network: its trunk from a file, or all of it from the `part` of a model.
+def chosen_layers(generator: GeneratorConfig, layers: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the layers in `HyperStyleOptions.layers`, in the official order.
 
-    Args:
-        init: an ImageNet or IR-SE-50 file, on disk or on the Hub, or a model's name or folder; None keeps the random
-            weights.
-        network: has a `config`.
-        part: name of the component in the model.
-        device: of the network.
+    "published" is every convolution but toRGB, as in the released networks; "medium-fine" omits those below 16 px, as
+    in Section 3.3; "all" includes toRGB (ablation of Table 3).
+
+    Raises:
+        ConfigError: a layer that the generator does not have.
+    """
+    table = layer_table(generator)
+    if layers == "all":
+        return tuple(spec.name for spec in table)
+    if layers == "medium-fine":
+        return tuple(spec.name for spec in table if not spec.torgb and spec.resolution >= _MEDIUM)
+    if isinstance(layers, str):
+        return tuned_layers(generator)
+    return tuned_layers(generator, [int(name) if name.isdecimal() else name for name in layers])
+
+
+def init_weights(options: TrainOptions, network: nn.Module, device: torch.device) -> None:
+    """Loads the first weights of a new network: its trunk from a file, or all of it from the same part of a model.
+
+    `init` of the options is an ImageNet or IR-SE-50 file, on disk or on the Hub, or a model's name or folder; None
+    keeps the random weights.
 
     Raises:
         ConfigError: the model has no such part. WeightsError: the part has another configuration.
         HyperStyleError: what `trunk_file`, `load_trunk` and `open_model` raise.
     """
+    init, part = options.network.init, options.component
     if init is None:
         return
     if (file := trunk_file(init)) is not None:
@@ -152,62 +219,3 @@ def init_weights(init: str | None, network: nn.Module, part: str, device: torch.
             f"init {init!r}: its {part} was built from {source.config}, the new one from {network.config}."
         )
     network.load_state_dict(source.state_dict())
-
-
-def inversions_of(folder: str, names: Iterable[str]) -> dict[str, Path]:
-    """Finds the inversion of each image on disk: image name -> file. Images without one are left out.
-
-    Args:
-        folder: the folder of the inversions. That of `a/b.png` is `a/b.safetensors` in it, else `b.safetensors`.
-        names: of the images, as paths relative to the folder of images.
-
-    Raises:
-        MissingFileError: no image has an inversion. ConfigError: two images have the same one.
-    """
-    files: dict[str, Path] = {}
-    owners: dict[Path, str] = {}
-    for name in names:
-        nested = Path(folder) / Path(name).with_suffix(".safetensors")
-        path = next((file for file in (nested, Path(folder) / nested.name) if file.is_file()), None)
-        if path is None:
-            continue
-        files[name] = path
-        if (owner := owners.setdefault(path, name)) != name:
-            raise ConfigError(
-                f"the inversion {path} would be that of {owner} and of {name}: expected one for each. Give the "
-                "images names of their own and invert them anew."
-            )
-    if not files:
-        raise MissingFileError(
-            f"no image has an inversion in {folder!r}: invert all images of the folder first (hyperstyle invert)."
-        )
-    return files
-
-
-def code_reader(paths: Sequence[Path], model: Model) -> Callable[[Sequence[int]], Tensor]:
-    """A function that reads codes from inversions on disk: indices of `paths` -> codes before any edit [B,L,D].
-
-    The codes are float32, on the CPU. Files are read anew at every call; the first one is also read here, to check it.
-
-    Args:
-        paths: files of inversions, of one image each.
-        model: whose generator the inversions must have been made with.
-
-    Raises:
-        InversionError: the first file was made with another generator. The function raises it for the other files.
-        HyperStyleError: what `inversion.file.read` raises.
-    """
-
-    def code(path: Path) -> Tensor:
-        record = read(path, torch.device("cpu"), torch.float32)
-        made_with = record.meta["fingerprint"]
-        if made_with not in (model.generator_fingerprint, model.fingerprint):
-            raise InversionError(
-                f"{path} was made with a {record.meta['domain']!r} model with fingerprint {made_with}; training is for "
-                f"the generator {model.generator_fingerprint}. Invert the images with the model that training starts "
-                "from."
-            )
-        return (record.state if record.unedited is None else record.unedited).w
-
-    code(paths[0])  # raises before training starts
-    return lambda indices: torch.cat([code(paths[i]) for i in indices])

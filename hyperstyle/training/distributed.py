@@ -17,22 +17,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError
-
-__all__ = [
-    "average_figures",
-    "average_gradients",
-    "average_tensors",
-    "gather",
-    "join",
-    "local_rank",
-    "merge",
-    "on_first",
-    "rank",
-    "share",
-    "world",
-]
-
 _BUCKET = 1 << 24  # values that are averaged at a time: 64 MB
 _TIMEOUT = timedelta(hours=2)  # while the first process evaluates and writes, the others wait
 
@@ -46,17 +30,7 @@ def join(device: torch.device | None = None) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         cuda = torch.cuda.is_available() if device is None else device.type == "cuda"
         dist.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
-        atexit.register(_leave)  # communication threads still running at exit would abort the process
-
-
-def _leave() -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def local_rank() -> int:
-    """The number of this process on its machine, which is that of its CUDA device."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+        atexit.register(dist.destroy_process_group)  # threads still running at exit would abort the process
 
 
 def rank() -> int:
@@ -67,22 +41,6 @@ def rank() -> int:
 def world() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def share(index: Tensor) -> Tensor:
-    """The part of a batch of indices [N] for this process; all parts are equally long, so that means can be averaged.
-
-    Raises:
-        ConfigError: N is no multiple of the number of processes.
-    """
-    if len(index) % world():
-        raise ConfigError(f"a batch of {len(index)} for {world()} processes: expected a multiple.")
-    return index[rank() :: world()]
-
-
-def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replaces every gradient by its mean over the processes, which is that of the whole batch."""
-    average_tensors(p.grad for p in parameters if p.grad is not None)
 
 
 @torch.no_grad()

@@ -7,62 +7,45 @@ ICCV 2021).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError
 from hyperstyle.metrics import l2
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
-from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
-from hyperstyle.training.adversarial import Adversary
-from hyperstyle.training.builders import init_weights, open_generator, training_device, trunk_for
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder, RestyleEncoder
+from hyperstyle.networks.encoders.w_encoder import WEncoder
+from hyperstyle.training.adversarial import Adversary, LatentDiscriminator, LatentPool, Scale
 from hyperstyle.training.distributed import gather, rank
-from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool
-from hyperstyle.training.losses import delta_loss, w_mean_loss
-from hyperstyle.training.objective import ImageLoss, Objective
-from hyperstyle.training.options import EncoderOptions, LossOptions, OptimOptions, TrainOptions
-from hyperstyle.training.task import Scale, Task, autocast
-
-__all__ = ["EncoderTask"]
+from hyperstyle.training.objective import ImageLoss, delta_loss, w_mean_loss
+from hyperstyle.training.options import TrainOptions
+from hyperstyle.training.task import Task, autocast
 
 _LATENT_LR_SCALE = 0.2  # of the latent discriminator: 2e-5 as published, with 1e-4 for the encoder
-
-AnyEncoder = WEncoder | PyramidEncoder | RestyleEncoder
 
 
 class EncoderTask(Task):
     """The encoder learns; the generator is frozen.
 
+    Attributes:
+        settings: kind of the encoder, steps, progressive training.
+
     Args:
-        base: the model it starts from.
-        network: the encoder.
-        objective, optim, loss: see `Task`; `loss` has the weights of the losses of codes too.
-        options: kind of the encoder, steps, progressive training.
+        base, network, objective, options: see `Task`.
     """
 
-    network: AnyEncoder
+    network: WEncoder | PyramidEncoder | RestyleEncoder
 
-    def __init__(
-        self,
-        base: Model,
-        network: AnyEncoder,
-        objective: ImageLoss,
-        optim: OptimOptions,
-        loss: LossOptions,
-        options: EncoderOptions,
-    ) -> None:
-        self.options, self.weights = options, loss
-        super().__init__(_component(options), network, base, objective, optim, loss)
-        if loss.latent_discriminator > 0:
+    def __init__(self, base: Model, network: nn.Module, objective: ImageLoss, options: TrainOptions) -> None:
+        super().__init__(base, network, objective, options)
+        assert options.encoder is not None  # the table of this task
+        self.settings = options.encoder
+        if options.loss.latent_discriminator > 0:
             width = base.generator.config.latent_width
             latent = Adversary(
                 LatentDiscriminator(width).to(base.device),
-                loss,
-                weight=loss.latent_discriminator,
+                options.loss,
+                weight=options.loss.latent_discriminator,
                 lr_scale=_LATENT_LR_SCALE,
                 factor=2.0,  # e4e adds the two losses
                 prefix="latent_",
@@ -71,36 +54,14 @@ class EncoderTask(Task):
             self.pools = nn.ModuleDict({name: LatentPool(width) for name in ("real", "made")}).to(base.device)
             self.modules["pools"] = self.pools
 
-    @classmethod
-    def from_options(cls, options: TrainOptions) -> EncoderTask:
-        """A task with a new encoder.
-
-        Raises:
-            ConfigError: the options do not fit together. HyperStyleError: something they name cannot be used.
-        """
-        if options.encoder is None:
-            raise ConfigError("training an encoder needs the options 'encoder'.")
-        if options.data.inversions is not None:
-            raise ConfigError("data.inversions: an encoder makes codes of its own. Leave it out.")
-        device = training_device(options.optim)
-        base = open_generator(options.encoder.generator, options.encoder.domain, device)
-        generator, input_size = base.generator, base.domain.input_size
-        options.check_generator(generator.config.size)
-        objective = Objective(options.loss, base.domain, perceptual=base.perceptual, device=device)
-        network = _new_encoder(options.encoder, generator.config.rows, generator.config.latent_width, input_size)
-        network.to(device)
-        network.latent_avg.copy_(generator.latent_avg.expand_as(network.latent_avg))
-        init_weights(options.encoder.init, network, _component(options.encoder), device)
-        return cls(base, network, objective, options.optim, options.loss, options.encoder)
-
     def rows_at(self, step: int) -> int:
         """How many rows have a code of their own in this step: one at first, then one more at regular intervals."""
-        if self.options.kind == "w":
+        if self.settings.kind == "w":
             return 1
-        rows, start = self.base.generator.config.rows, self.options.progressive_start
+        rows, start = self.base.generator.config.rows, self.settings.progressive_start
         if start is None:
             return rows
-        return 1 if step < start else min(rows, 2 + (step - start) // self.options.progressive_every)
+        return 1 if step < start else min(rows, 2 + (step - start) // self.settings.progressive_every)
 
     def train_step(self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None) -> dict[str, float]:
         """Loss and backward for G(w) (HyperStyle, Eq. 2; e4e, Section 4), or after each step of ReStyle."""
@@ -116,13 +77,13 @@ class EncoderTask(Task):
     def _code_terms(self, w: Tensor, rows: int) -> tuple[list[Tensor], dict[str, float]]:
         """The weighted terms of the loss that keep codes w [B,L,D] near W, and figures for the log."""
         terms, figures = [], dict[str, float]()
-        if self.options.kind.endswith("e4e") and rows > 1 and self.weights.delta > 0:
+        if self.settings.kind.endswith("e4e") and rows > 1 and self.options.loss.delta > 0:
             delta = delta_loss(w, rows - 1)
-            terms.append(self.weights.delta * delta)
+            terms.append(self.options.loss.delta * delta)
             figures["delta"] = delta.item()
-        if self.weights.w_mean > 0:
+        if self.options.loss.w_mean > 0:
             distance = w_mean_loss(w, self.base.generator.latent_avg)
-            terms.append(self.weights.w_mean * distance)
+            terms.append(self.options.loss.w_mean * distance)
             figures["w_mean"] = distance.item()
         if (latent := self.adversaries.get("latent_discriminator")) is not None:
             terms.append(latent.generator_term(w[:, :rows]))
@@ -136,7 +97,7 @@ class EncoderTask(Task):
         """
         steps, w, inputs = 1, crop.new_zeros(()), [crop]
         if isinstance(self.network, RestyleEncoder):
-            steps, w = self.options.passes, self.network.latent_avg
+            steps, w = self.settings.passes, self.network.latent_avg
             with torch.no_grad():
                 inputs = [crop, self._synthesize(w[None]).expand_as(crop)]
         for _ in range(steps):
@@ -169,7 +130,7 @@ class EncoderTask(Task):
         generator = self.base.generator
         return generator.mapping(torch.randn(count, generator.config.latent_width).to(generator.latent_avg))
 
-    def real(self, adversary: str, crop: Tensor) -> Tensor:
+    def real_data(self, adversary: str, crop: Tensor) -> Tensor:
         """Real data for R1: the crops, or as many random codes of W for the latent discriminator."""
         return crop if adversary == "discriminator" else self._sample_w(len(crop))
 
@@ -188,27 +149,3 @@ class EncoderTask(Task):
         """The model with this encoder; a new W encoder replaces the hypernetworks that refined the codes of another."""
         model = super().model()
         return model.with_parts(hypernetwork=None, hyperinverter=None) if self.main == "encoder" else model
-
-
-def _component(options: EncoderOptions) -> str:
-    """The name of the encoder in a model."""
-    return {"w": "encoder", "psp": "psp", "e4e": "e4e"}.get(options.kind, "restyle")
-
-
-def _new_encoder(options: EncoderOptions, rows: int, width: int, input_size: tuple[int, int]) -> AnyEncoder:
-    """The network that the options name. With progressive training, rows start with offsets of zero."""
-    trunk = trunk_for(options.backbone, input_size)
-    if options.kind == "w":
-        # A small trunk leaves few positions, which are flattened: their average carries too little.
-        pool: Literal["average", "flatten"] = "average" if trunk.norm == "batch" else "flatten"
-        return WEncoder(WEncoderConfig(rows, width, input_size, trunk, pool, options.backbone))
-    numbers = (rows, width, input_size, options.backbone, trunk, options.kind.endswith("e4e"))
-    network: PyramidEncoder | RestyleEncoder
-    if options.kind.startswith("restyle"):
-        network = RestyleEncoder(RestyleEncoderConfig(*numbers))
-    else:
-        network = PyramidEncoder(PyramidEncoderConfig(*numbers))
-    if options.progressive_start is not None:
-        for block in list(network.styles)[1:]:
-            nn.init.zeros_(block.get_parameter("linear.weight"))
-    return network

@@ -9,31 +9,30 @@ train(make_task(options), options)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from hyperstyle.errors import TrainingWarning, warn
-from hyperstyle.model.aligner import aligner_of
-from hyperstyle.model.parts import Model
+from hyperstyle.images import image_grid, save_image, to_images
+from hyperstyle.io.components import write_json
+from hyperstyle.io.files import make_folder
+from hyperstyle.model.folder import write_model
 from hyperstyle.runtime.gradients import outside_inference_mode, with_gradients
-from hyperstyle.training.builders import code_reader, inversions_of
+from hyperstyle.training.builders import init_weights, new_network, open_base, training_device
+from hyperstyle.training.data import open_data
 from hyperstyle.training.distributed import join, merge, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
-from hyperstyle.training.hyperinverter_task import HyperInverterTask
-from hyperstyle.training.hyperstyle_task import HyperStyleTask
-from hyperstyle.training.images import TrainingImages, open_data
-from hyperstyle.training.loop import Hooks, LoopOptions, Schedule, fit, nbytes
+from hyperstyle.training.hypernetwork_task import HyperInverterTask, HyperStyleTask
+from hyperstyle.training.loop import Schedule, fit, nbytes
 from hyperstyle.training.objective import Objective
-from hyperstyle.training.optimization import Optimization
+from hyperstyle.training.optimization import TaskOptimizer
 from hyperstyle.training.options import TaskName, TrainOptions
-from hyperstyle.training.run_folder import Progress, list_failures, open_run, render_samples, write_result
+from hyperstyle.training.run_folder import open_run, progress
 from hyperstyle.training.task import Task
-
-__all__ = ["make_task", "train"]
 
 _SAMPLES = 6  # rows of an image grid
 _MAX_HELD_OUT = 1200  # images of an evaluation, as published
@@ -60,7 +59,12 @@ def make_task(options: TrainOptions) -> Task:
             TrainingWarning,
         )
     torch.manual_seed(options.optim.seed)
-    return _TASKS[options.task].from_options(options)
+    device = training_device(options.optim.device)
+    base = open_base(options, device)
+    objective = Objective(options.loss, base.domain, perceptual=base.perceptual, device=device)
+    network = new_network(options, base).to(device)
+    init_weights(options, network, device)
+    return _TASKS[options.task](base, network, objective, options)
 
 
 @with_gradients
@@ -81,77 +85,53 @@ def train(task: Task, options: TrainOptions) -> Path:
         ImageError: no images. MissingFileError, InversionError: no inversions, or of another generator.
         HyperStyleError: a file cannot be written: what was there before stays.
     """
-    folder, settings, is_first = Path(options.run.out), options.run, rank() == 0
+    steps = options.optim.steps
     options.optim.micro_batch(world())
     if options.optim.threads is not None:
         torch.set_num_threads(options.optim.threads)
-    data = _open(task.base, options)
-    on_first(lambda: open_run(folder, _resolved(options, task)))
-    run = _Run(folder, task, options, data)
-    loop = LoopOptions(
-        folder,
-        options.optim.steps,
-        Schedule(options.optim.rate, warmup=0, decay=0.0),
-        settings.evaluate_every,
-        settings.save_every,
-        settings.keep,
-        log_all=True,
-        reserve_bytes=sum(nbytes(network.state_dict().values()) for network in task.model().networks.values()),
-    )
-    with Progress(
-        folder,
-        options.optim.steps,
-        quiet=settings.quiet or not is_first,
-        tensorboard=settings.tensorboard and is_first,
-    ) as progress:
+    run = _Run(task, options)
+    on_first(lambda: open_run(run.folder, _resolved(options, task)))
+    with progress(options) as show:
 
-        def show(done: int, row: Mapping[str, float]) -> None:
-            progress.show(done, row)
-            if done % settings.sample_every == 0 or done == options.optim.steps:
+        def on_step(done: int, row: Mapping[str, float]) -> None:
+            show(done, row)
+            if done % options.run.sample_every == 0 or done == steps:
                 run.sample(done)
 
-        hooks = Hooks(run.evaluate if len(data.held_out) else None, show, run.save)
-        fit(run.step, run.optimization.states, task.optimizers, loop, hooks)
+        fit(
+            run.step,
+            run.optimizer.states,
+            task.optimizers,
+            Schedule(options.optim.rate, steps, warmup=0, decay=0.0),
+            options.run,
+            evaluate=run.evaluate if len(run.data.held_out) else None,
+            on_step=on_step,
+            on_save=run.save,
+            reserve_bytes=sum(nbytes(network.state_dict().values()) for network in task.model().networks.values()),
+        )
     # The model is missing where the process was killed between checkpoint and model.
-    on_first(lambda: None if (folder / "model").exists() else run.save(options.optim.steps))
-    return folder / "model"
-
-
-@dataclass(frozen=True)
-class _Data:
-    """The images of a run.
-
-    Attributes:
-        images, held_out: for training and for evaluation.
-        flip: probability that a training image is mirrored.
-        codes: indices of training images -> their codes [B,L,D], where they are known in advance.
-        left_out: name -> reason, for images that lack an inversion.
-    """
-
-    images: TrainingImages
-    held_out: TrainingImages
-    flip: float
-    codes: Callable[[Sequence[int]], Tensor] | None = None
-    left_out: Mapping[str, str] | None = None
+    on_first(lambda: None if run.model.exists() else run.save(steps))
+    return run.model
 
 
 class _Run:
     """What one call of `train` does at each step, evaluation and checkpoint."""
 
-    def __init__(self, folder: Path, task: Task, options: TrainOptions, data: _Data) -> None:
-        self.folder, self.task, self.options, self.data = folder, task, options, data
-        self.optimization = Optimization(task, options.optim)
-        self.unreadable = dict(data.left_out or {})
+    def __init__(self, task: Task, options: TrainOptions) -> None:
+        self.task, self.options, self.folder = task, options, Path(options.run.out)
+        self.model = self.folder / "model"
+        self.data = open_data(options.data, task.base)
+        self.optimizer = TaskOptimizer(task, options.optim)
+        self.unreadable = dict(self.data.left_out)
 
     def step(self, i: int) -> dict[str, float]:
         """One step of the optimizers; before a checkpoint, names of unreadable images are collected."""
         optim, data = self.options.optim, self.data
-        batch = data.images.batch(i, optim.batch, optim.seed, data.flip, part=(rank(), world()))
-        device = self.optimization.device
-        codes = None if data.codes is None else data.codes(batch.indices).to(device)
+        images, indices = data.images.batch(i, optim.batch, optim.seed, data.flip, part=(rank(), world()))
+        known = {} if data.codes is None else {"codes": data.codes(indices).to(self.optimizer.device)}
         if (i + 1) % self.options.run.save_every == 0 or i + 1 == optim.steps:
             self.unreadable.update(merge(data.images.failures))
-        return self.optimization.step(i, batch.images.to(device), codes)
+        return self.optimizer.step(i, images.to(self.optimizer.device), **known)
 
     @torch.no_grad()
     def evaluate(self, done: int) -> dict[str, float]:
@@ -159,56 +139,36 @@ class _Run:
         held_out, part = self.data.held_out, self.options.optim.micro_batch(world())
         values: dict[str, list[Tensor]] = {}
         count = min(len(held_out), _MAX_HELD_OUT)
-        with self.optimization.evaluation_mode():
+        with self.optimizer.evaluation_mode():
             for first in range(0, count, part):
-                crops, _ = held_out.load(range(first, min(first + part, count)))
+                crops = held_out.load(range(first, min(first + part, count)))
                 if len(crops):
-                    for name, figures in self.task.evaluate(crops.to(self.optimization.device)).items():
+                    for name, figures in self.task.evaluate(crops.to(self.optimizer.device)).items():
                         values.setdefault(f"test_{name}", []).append(figures.float().cpu())
         return {name: torch.cat(figures).mean().item() for name, figures in values.items()}
 
     def sample(self, done: int) -> None:
-        """Writes an image grid of held-out images, or of training images if none are held out."""
+        """Writes `samples/STEP.png`: a row for each of a few held-out images, or training images if none are held out.
+
+        The columns are those of `Task.sample`.
+        """
         source = self.data.held_out if len(self.data.held_out) else self.data.images
-        crops, _ = source.load(range(min(len(source), _SAMPLES)))
+        crops = source.load(range(min(len(source), _SAMPLES)))
         if len(crops):
-            with self.optimization.evaluation_mode():
-                render_samples(self.folder, done, self.task.sample(crops.to(self.optimization.device)))
+            with self.optimizer.evaluation_mode():
+                columns = self.task.sample(crops.to(self.optimizer.device))
+            images = [to_images(column.float().cpu()) for column in columns.values()]
+            grid = image_grid(list(zip(*images, strict=True)), labels=list(columns))
+            save_image(grid, make_folder(self.folder / "samples") / f"{done:08d}.png")
 
     def save(self, done: int) -> None:
-        """Writes the model folder and the list of unreadable images."""
-        list_failures(self.folder, self.unreadable | dict(self.data.held_out.failures))
-        with self.optimization.evaluation_mode():
+        """Writes the model folder, which replaces the previous one atomically, and the list of unreadable images."""
+        if unreadable := self.unreadable | dict(self.data.held_out.failures):
+            write_json(self.folder / "unreadable.json", dict(sorted(unreadable.items())))
+        with self.optimizer.evaluation_mode():
             model = self.task.model()
             record = {"task": self.options.task, "steps": done, "pictures": Path(self.options.data.train).name}
-            write_result(self.folder, replace(model, info={**model.info, "training": record}))
-
-
-def _open(base: Model, options: TrainOptions) -> _Data:
-    """The images that the options name. Warns about files that are left out."""
-    domain, data = base.domain, options.data
-    aligner = aligner_of(base) if data.align == "auto" else None
-    images, held_out = open_data(data, domain.input_size, content=domain.content_rows, aligner=aligner)
-    failures = {**held_out.failures, **images.failures}  # of files that are no images; nothing was read yet
-    if rank() == 0 and failures:
-        name, reason = next(iter(failures.items()))
-        warn(
-            f"{len(failures)} file(s) that look like images cannot be read and are left out. The first, {name!r}, "
-            f"{reason} All are in unreadable.json.",
-            TrainingWarning,
-        )
-    if data.inversions is None:
-        return _Data(images, held_out, data.flip)
-    files = inversions_of(data.inversions, images.names)
-    left_out = {name: f"It has no inversion in {data.inversions!r}." for name in images.names if name not in files}
-    if left_out and rank() == 0:
-        warn(
-            f"{len(left_out)} of {len(images)} images have no inversion in {data.inversions!r} and are left out, the "
-            f"first is {next(iter(left_out))!r}; unreadable.json will list them.",
-            TrainingWarning,
-        )
-    images = images.named(files)
-    return _Data(images, held_out, 0.0, code_reader([files[name] for name in images.names], base), left_out)
+            write_model(replace(model, info={**model.info, "training": record}), self.model, keep_others=False)
 
 
 def _resolved(options: TrainOptions, task: Task) -> TrainOptions:

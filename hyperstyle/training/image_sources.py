@@ -7,7 +7,7 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +15,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from hyperstyle.errors import ImageError
-from hyperstyle.images import HEAD, load_image, read_head, sort_file
-
-__all__ = ["Entries", "Entry", "find_entries"]
+from hyperstyle.images import load_image
+from hyperstyle.images.formats import HEAD, read_head, sort_file
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -34,6 +33,9 @@ class Entry(NamedTuple):
     read: Callable[[], Image.Image]
 
 
+_Files = Iterable[tuple[Entry, Callable[[], bytes]]]  # files of a source, each with a function for its first bytes
+
+
 class Entries(NamedTuple):
     """The images of a source.
 
@@ -44,14 +46,6 @@ class Entries(NamedTuple):
 
     images: list[Entry]
     left_out: dict[str, str]
-
-
-class _File(NamedTuple):
-    """A file of a source: its name, a function for its first bytes, and one that reads it as an image."""
-
-    name: str
-    head: Callable[[], bytes]
-    read: Callable[[], Image.Image]
 
 
 def find_entries(source: str | os.PathLike[str]) -> Entries:
@@ -94,15 +88,15 @@ def find_entries(source: str | os.PathLike[str]) -> Entries:
     return entries
 
 
-def _only_images(files: Iterable[_File]) -> Entries:
+def _only_images(files: _Files) -> Entries:
     """The images among the files."""
     entries = Entries([], {})
-    for file in files:
-        verdict = sort_file(file.name, file.head)
+    for entry, head in files:
+        verdict = sort_file(entry.name, head)
         if isinstance(verdict, str):
-            entries.left_out[file.name] = verdict
+            entries.left_out[entry.name] = verdict
         elif verdict:
-            entries.images.append(Entry(file.name, file.read))
+            entries.images.append(entry)
     return entries
 
 
@@ -120,7 +114,7 @@ def _of_folder(folder: Path) -> Entries:
         names += [(within / file).as_posix() for file in files]
         shards += [Path(parent) / file for file in files if file.lower().endswith(".tar")]
     entries = _only_images(
-        _File(name, partial(read_head, folder / name), partial(load_image, folder / name))
+        (Entry(name, partial(load_image, folder / name)), partial(read_head, folder / name))
         for name in sorted(names)
         if (folder / name).is_file()
     )
@@ -153,7 +147,7 @@ def _of_zip(path: Path) -> Entries:
 
     names = sorted({name for name in archive.namelist() if not name.endswith("/")})
     return _only_images(
-        _File(name, partial(head, name), partial(_of_member, partial(archive.read, name), f"{path.name}/{name}"))
+        (Entry(name, partial(_of_member, partial(archive.read, name), f"{path.name}/{name}")), partial(head, name))
         for name in names
     )
 
@@ -172,7 +166,7 @@ def _of_shards(shards: Sequence[Path], folder: Path) -> Entries:
             ) from error
         for name, offset, size in sorted(set(members)):
             head, read = (partial(_bytes_at, shard, offset, count) for count in (min(size, HEAD), size))
-            files.append(_File(prefix + name, head, partial(_of_member, read, f"{shard.name}/{name}")))
+            files.append((Entry(prefix + name, partial(_of_member, read, f"{shard.name}/{name}")), head))
     return _only_images(files)
 
 
@@ -181,8 +175,9 @@ def _shards(path: Path) -> list[Path]:
     braces = _RANGE.search(path.name)
     if braces is None:
         return [path] if path.is_file() else []
-    names = (path.name[: braces.start()] + number + path.name[braces.end() :] for number in _numbers(*braces.groups()))
-    shards = [path.with_name(name) for name in names]
+    first, last = braces.groups()
+    numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
+    shards = [path.with_name(path.name[: braces.start()] + number + path.name[braces.end() :]) for number in numbers]
     missing = [shard for shard in shards if not shard.is_file()]
     if missing:
         raise ImageError(
@@ -190,11 +185,6 @@ def _shards(path: Path) -> list[Path]:
             f"{str(missing[0])!r}. Correct the range."
         )
     return shards
-
-
-def _numbers(first: str, last: str) -> Iterator[str]:
-    for number in range(int(first), int(last) + 1):
-        yield f"{number:0{len(first)}}"
 
 
 def _bytes_at(path: Path, offset: int, size: int) -> bytes:

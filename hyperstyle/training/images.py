@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from hyperstyle.align.crop import crop as cut_out
-from hyperstyle.align.decision import decide
-from hyperstyle.align.detector import LandmarkDetector
-from hyperstyle.errors import AlignmentError, ConfigError, ImageError, MissingDependencyError
+from hyperstyle.align.crop import crop
+from hyperstyle.align.decision import LandmarkDetector, decide
+from hyperstyle.errors import AlignmentError, ImageError, MissingDependencyError
 from hyperstyle.images import resize, to_tensor
-from hyperstyle.training.image_sources import Entry, find_entries
-from hyperstyle.training.options import DataOptions
-
-__all__ = ["Batch", "TrainingImages", "open_data", "open_images"]
+from hyperstyle.training.image_sources import Entries, Entry, find_entries
 
 _MAX_REPLACEMENTS = 100  # images that are tried in place of an unreadable one
-Cut = Callable[[Image.Image, str], Image.Image]
-
-
-class Batch(NamedTuple):
-    """A batch of images.
-
-    Attributes:
-        images: [B,3,h,w] in [-1,1].
-        indices: of its images in the data set.
-        flipped: for each image, whether it is mirrored.
-    """
-
-    images: Tensor
-    indices: tuple[int, ...]
-    flipped: tuple[bool, ...]
+Batch = tuple[Tensor, tuple[int, ...]]
+"""Images [B,3,h,w] in [-1,1], and the index of each in the data set."""
 
 
 class TrainingImages:
@@ -49,23 +30,21 @@ class TrainingImages:
         size: (height, width) to which each is resized, whatever its aspect ratio, as in an inversion.
         content: (first, end) rows of the content where a square image is padded like the generator's (cars: 64, 448,
             with a `size` of 3:4): squares are cropped to them. Other images are used in full.
-        cut: (image, name) -> the part to be used; may raise AlignmentError.
+        aligner: finds the faces, which are cropped from images that are not aligned yet. It runs at every reading;
+            aligning all images once beforehand takes much less time.
         workers: threads that read.
-        left_out: name -> reason, for files of the source that look like images and cannot be read.
     """
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Entries,
         size: tuple[int, int],
-        *,
-        content: tuple[int, int] | None = None,
-        cut: Cut | None = None,
-        workers: int = 1,
-        left_out: Mapping[str, str] | None = None,
+        content: tuple[int, int] | None,
+        aligner: LandmarkDetector | None,
+        workers: int,
     ) -> None:
-        self._left_out = dict(left_out or {})
-        self._entries, self.size, self._content, self._cut, self._workers = entries, size, content, cut, workers
+        self._entries, self._left_out, self.size = entries.images, entries.left_out, size
+        self._content, self._aligner, self._workers = content, aligner, workers
         self._failures: dict[str, str] = {}
         self._pool = ThreadPoolExecutor(workers)
         self._ahead = ThreadPoolExecutor(1)
@@ -83,6 +62,9 @@ class TrainingImages:
     def failures(self) -> Mapping[str, str]:
         """Name -> reason, for images that could not be read so far and for files that were left out at the start."""
         return self._left_out | self._failures
+
+    def _with(self, images: list[Entry]) -> TrainingImages:
+        return TrainingImages(Entries(images, self._left_out), self.size, self._content, self._aligner, self._workers)
 
     def named(self, names: Collection[str]) -> TrainingImages:
         """The images with these names, in the same order."""
@@ -103,12 +85,10 @@ class TrainingImages:
         train = [entry for i, entry in enumerate(self._entries) if i not in chosen] or test
         return self._with(train), self._with(test)
 
-    def load(self, indices: Sequence[int]) -> tuple[Tensor, list[int]]:
-        """([B,3,h,w] in [-1,1], the images that can be read, in order; the indices of those that cannot)."""
-        images = list(self._pool.map(self._image, indices))
-        failed = [index for index, image in zip(indices, images, strict=True) if image is None]
-        readable = [image for image in images if image is not None]
-        return torch.stack(readable) if readable else torch.empty(0, 3, *self.size), failed
+    def load(self, indices: Sequence[int]) -> Tensor:
+        """[B,3,h,w] in [-1,1], those of the images that can be read, in order."""
+        images = [image for image in self._pool.map(self._image, indices) if image is not None]
+        return torch.stack(images) if images else torch.empty(0, 3, *self.size)
 
     def batch(self, step: int, batch: int, seed: int, flip: float = 0.0, *, part: tuple[int, int] = (0, 1)) -> Batch:
         """The images of a step. Each epoch has every image once, in an order that depends on the seed.
@@ -121,11 +101,10 @@ class TrainingImages:
             batch: number of images, all parts together.
             seed: for order, replacements and mirroring.
             flip: probability that an image is mirrored.
-            part: (k, n): only the k-th of n equal parts of the batch, for process k of n.
+            part: (k, n): only the k-th of n equal parts of the batch, for process k of n. n divides `batch`.
 
         Raises:
             ImageError: none of very many images could be read.
-            ConfigError: the batch cannot be divided into n parts.
         """
         key = (batch, seed, flip, part)
         ready, self._next = self._next, None
@@ -134,21 +113,16 @@ class TrainingImages:
         return result
 
     def _batch(self, step: int, batch: int, seed: int, flip: float, part: tuple[int, int]) -> Batch:
-        number, parts = part
-        if batch % parts:
-            raise ConfigError(f"a batch of {batch} in {parts} parts: expected a multiple of {parts}.")
         count = len(self)
         random = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
         mirrored = (torch.rand(batch, generator=random) < flip).tolist()
         replacements = torch.randint(0, count, (batch, _MAX_REPLACEMENTS), generator=random)
-        slots = range(number, batch, parts)
+        slots = range(part[0], batch, part[1])
         chosen = [_order(count, seed, (step * batch + i) // count)[(step * batch + i) % count] for i in slots]
         read = self._pool.map(self._first_readable, chosen, (replacements[i].tolist() for i in slots))
-        images, indices = [], []
-        for slot, (image, index) in zip(slots, read, strict=True):
-            images.append(image.flip(-1) if mirrored[slot] else image)
-            indices.append(index)
-        return Batch(torch.stack(images), tuple(indices), tuple(mirrored[i] for i in slots))
+        images, indices = zip(*read, strict=True)
+        flipped = [image.flip(-1) if mirrored[slot] else image for slot, image in zip(slots, images, strict=True)]
+        return torch.stack(flipped), indices
 
     def _first_readable(self, index: int, replacements: list[int]) -> tuple[Tensor, int]:
         for candidate in (index, *replacements):
@@ -167,8 +141,10 @@ class TrainingImages:
             return None
         try:
             image = entry.read()
-            if self._cut is not None:
-                image = self._cut(image, entry.name)
+            if self._aligner is not None:
+                [choice] = decide(image, entry.name, aligner=self._aligner)
+                if choice.landmarks is not None:
+                    image = crop(image, choice.landmarks, max(self.size), max(self.size)).image
         except (ImageError, AlignmentError, MissingDependencyError) as error:
             self._failures[entry.name] = str(error)
             return None
@@ -178,11 +154,6 @@ class TrainingImages:
             rows = round(first * image.height / side), round(end * image.height / side)
             image = image.crop((0, rows[0], image.width, rows[1]))
         return to_tensor(resize(image, self.size))
-
-    def _with(self, entries: Sequence[Entry]) -> TrainingImages:
-        return TrainingImages(
-            entries, self.size, content=self._content, cut=self._cut, workers=self._workers, left_out=self._left_out
-        )
 
 
 def open_images(
@@ -197,46 +168,12 @@ def open_images(
 
     Args:
         source: folder or file.
-        size: (height, width) to which they are resized.
-        content: see `TrainingImages`.
-        aligner: finds the faces, which are cropped from images that are not aligned yet. It runs at every reading;
-            aligning all images once beforehand takes much less time.
-        workers: threads that read.
+        size, content, aligner, workers: see `TrainingImages`.
 
     Raises:
         ImageError: the source does not exist or has no image.
     """
-    entries = find_entries(source)
-    return TrainingImages(
-        entries.images,
-        size,
-        content=content,
-        cut=None if aligner is None else _face_cutter(aligner, size),
-        workers=workers,
-        left_out=entries.left_out,
-    )
-
-
-def open_data(
-    options: DataOptions,
-    size: tuple[int, int],
-    *,
-    content: tuple[int, int] | None = None,
-    aligner: LandmarkDetector | None = None,
-) -> tuple[TrainingImages, TrainingImages]:
-    """(training images, held-out images) of the options; the aligner is used with `align="auto"`.
-
-    Raises:
-        ImageError: see `open_images`.
-        ConfigError: `align="auto"` without an aligner.
-    """
-    if options.align == "auto" and aligner is None:
-        raise ConfigError('data.align is "auto", and this domain has no aligner. Use "no", with crops as images.')
-    aligner = aligner if options.align == "auto" else None
-    images = open_images(options.train, size, content=content, aligner=aligner, workers=options.workers)
-    if options.test is None:
-        return images.split(options.test_share)
-    return images, open_images(options.test, size, content=content, aligner=aligner, workers=options.workers)
+    return TrainingImages(find_entries(source), size, content, aligner, workers)
 
 
 def _hash_position(name: str) -> float:
@@ -248,11 +185,3 @@ def _hash_position(name: str) -> float:
 def _order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
     random = torch.Generator().manual_seed((seed * 7_368_787 + epoch) % 2**63)
     return tuple(torch.randperm(count, generator=random).tolist())
-
-
-def _face_cutter(aligner: LandmarkDetector, size: tuple[int, int]) -> Cut:
-    def cut(image: Image.Image, name: str) -> Image.Image:
-        [choice] = decide(image, name, aligner=aligner, align="auto", face="largest", landmarks=None)
-        return image if choice.landmarks is None else cut_out(image, choice.landmarks, max(size), max(size)).image
-
-    return cut

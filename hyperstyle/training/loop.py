@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,76 +19,36 @@ from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.components import save_torch
 from hyperstyle.io.files import append_line, make_folder, write_text
 from hyperstyle.training.distributed import on_first, rank
+from hyperstyle.training.options import RunOptions
 from hyperstyle.training.ranger import Ranger
 
-__all__ = [
-    "EMA",
-    "Hooks",
-    "LoopOptions",
-    "Schedule",
-    "Stateful",
-    "fit",
-    "nbytes",
-    "newest_checkpoint",
-]
+Stateful = nn.Module | torch.amp.GradScaler
+"""What a checkpoint holds besides optimizers."""
 
+_FLOOR = 0.02  # lower bound of the decay of a learning rate, as a fraction of the peak
 _CHECKPOINT = "checkpoint-*.pt"  # the star is the step, in eight digits
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate by step: linear warm-up, then constant, then linear decay towards 0, down to a lower bound.
+    """Learning rate by step: linear warm-up, then constant, then linear decay towards 0, down to 2 % of the peak.
 
     Attributes:
         peak: the learning rate of the constant part.
+        steps: total number of steps, those before a resumed checkpoint included.
         warmup: number of steps of the warm-up, which begins at `peak / warmup`.
         decay: the fraction of all steps, the last ones, over which the learning rate falls.
-        floor: lower bound of the decay, as a fraction of the peak.
     """
 
     peak: float
+    steps: int
     warmup: int = 100
     decay: float = 0.4
-    floor: float = 0.02
 
-    def at(self, step: int, steps: int) -> float:
-        """The learning rate of `step`, 0 <= `step` < `steps`, where `steps` is their total number."""
-        remaining = (steps - step) / max(1.0, self.decay * steps)
-        return self.peak * min(1.0, (step + 1) / max(1, self.warmup)) * max(self.floor, min(1.0, remaining))
-
-
-class EMA:
-    """Exponential moving average of a module's parameters, stored in a second module of the same architecture.
-
-    Buffers are copied once, at construction, and are not averaged.
-
-    Args:
-        source: the module that is trained.
-        target: overwritten with the state of `source` at construction, then holds the average.
-        rate: weight of `source` in each update, which is 1 - decay.
-    """
-
-    def __init__(self, source: nn.Module, target: nn.Module, rate: float) -> None:
-        self.source, self.target, self.rate = source, target, rate
-        target.load_state_dict(source.state_dict())
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Updates the average: target += rate * (source - target)."""
-        for a, b in zip(self.target.parameters(), self.source.parameters(), strict=True):
-            a.lerp_(b, self.rate)
-
-
-class Stateful(Protocol):
-    """Anything with a state for checkpoints: a module, a gradient scaler."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state, made of tensors, numbers, strings and containers of them."""
-        ...
-
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Restores a state that `state_dict()` returned."""
-        ...
+    def at(self, step: int) -> float:
+        """The learning rate of `step`, 0 <= `step` < `steps`."""
+        remaining = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return self.peak * min(1.0, (step + 1) / max(1, self.warmup)) * max(_FLOOR, min(1.0, remaining))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -96,55 +56,19 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob(_CHECKPOINT), default=None)
 
 
-@dataclass(frozen=True)
-class LoopOptions:
-    """How long a loop runs, and how often it writes.
-
-    Attributes:
-        folder: gets `checkpoint-STEP.pt` and `log.jsonl`.
-        steps: total number of steps, those before a resumed checkpoint included.
-        schedule: learning rate; it is multiplied by the `scale` of a parameter group that has this key.
-        evaluate_every, save_every: number of steps between two evaluations, and between two checkpoints; both also
-            happen after the last step.
-        keep: how many checkpoints to keep, the newest ones, 1 or more.
-        log_all: write a row to the log at every step; else only at evaluations, so none without `Hooks.evaluate`.
-        reserve_bytes: size of the files that `Hooks.save` writes, for the check of the free disk space.
-    """
-
-    folder: Path
-    steps: int
-    schedule: Schedule
-    evaluate_every: int = 500
-    save_every: int = 500
-    keep: int = 1
-    log_all: bool = False
-    reserve_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """Functions that the loop calls, in the first process only. Their first argument is the number of steps done.
-
-    Attributes:
-        evaluate: returns figures of held-out data, by name, for the row of the log; called every `evaluate_every`
-            steps.
-        step: called after each step with the row of the log as well, whether it is written or not.
-        save: called after each checkpoint is written.
-    """
-
-    evaluate: Callable[[int], Mapping[str, float]] | None = None
-    step: Callable[[int, Mapping[str, float]], None] | None = None
-    save: Callable[[int], None] | None = None
-
-
 def fit(
     step: Callable[[int], Mapping[str, float]],
     modules: Mapping[str, Stateful],
     optimizers: Mapping[str, Optimizer],
-    options: LoopOptions,
-    hooks: Hooks = Hooks(),
+    schedule: Schedule,
+    run: RunOptions,
+    *,
+    evaluate: Callable[[int], Mapping[str, float]] | None = None,
+    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
+    on_save: Callable[[int], None] | None = None,
+    reserve_bytes: int = 0,
 ) -> None:
-    """Calls `step(i)` for i = 0 to `options.steps` - 1, or continues after the newest checkpoint in the folder.
+    """Calls `step(i)` for i = 0 to `schedule.steps` - 1, or continues after the newest checkpoint in the folder.
 
     Of several processes (`training.distributed`) only the first evaluates, logs and saves. PyTorch's random seed is set
     to i before each call, so a resumed run takes the same steps as one without interruption. Rows of the log after the
@@ -153,8 +77,14 @@ def fit(
     Args:
         step: runs optimization step i, counted from 0, and returns figures for the log, such as losses, by name.
         modules, optimizers: name -> what a checkpoint saves and restores; the loop sets the optimizers' learning rates.
-        options: number of steps, schedule, folder and intervals.
-        hooks: functions to call in between.
+        schedule: learning rate, and number of steps; a parameter group with the key `scale` gets so many times as much.
+        run: folder, which gets `checkpoint-STEP.pt` and `log.jsonl`; the intervals of evaluations and checkpoints, both
+            of which also happen after the last step; and the number of checkpoints to keep, the newest ones.
+        evaluate: number of steps done -> figures of held-out data, by name, for the row of the log; called every
+            `evaluate_every` steps.
+        on_step: called after each step with the number of steps done and the row of the log.
+        on_save: called with the number of steps done after each checkpoint is written.
+        reserve_bytes: size of the files that `on_save` writes, for the check of the free disk space.
 
     Raises:
         ConfigError: a figure that `step` returned is NaN or infinite; the checkpoints are kept.
@@ -162,41 +92,37 @@ def fit(
             space for the checkpoints to come; or a checkpoint or the log cannot be written. Earlier checkpoints are
             kept.
     """
-    folder, steps = options.folder, options.steps
+    folder, steps = Path(run.out), schedule.steps
     on_first(lambda: make_folder(folder))
     start = _resume(newest_checkpoint(folder), modules, optimizers)
     on_first(lambda: _shorten(folder / "log.jsonl", start))
     if start < steps:
-        on_first(lambda: _check_disk_space(start, _checkpoint_bytes(modules, optimizers), options))
+        saves, size = (
+            math.ceil(steps / run.save_every) - start // run.save_every,
+            _checkpoint_bytes(modules, optimizers),
+        )
+        on_first(lambda: _check_disk_space(run, saves, size, reserve_bytes))
     began = time.perf_counter()
     for i in range(start, steps):
         torch.manual_seed(i)
-        _set_learning_rates(optimizers, options.schedule.at(i, steps))
+        for group in (group for optimizer in optimizers.values() for group in optimizer.param_groups):
+            group["lr"] = schedule.at(i) * group.get("scale", 1.0)
         figures = dict(step(i))
         _check_finite(figures, i, folder)
         if rank() != 0:
             continue
         done, is_last = i + 1, i + 1 == steps
         row: dict[str, float] = {"step": done, **figures}
-        is_evaluated = hooks.evaluate is not None and (done % options.evaluate_every == 0 or is_last)
-        if hooks.evaluate is not None and is_evaluated:
+        if evaluate is not None and (done % run.evaluate_every == 0 or is_last):
             per_second = round((done - start) / (time.perf_counter() - began), 3)
-            row = {"step": done, "steps_per_second": per_second, **figures, **hooks.evaluate(done)}
-        if options.log_all or is_evaluated:
-            _write_row(folder / "log.jsonl", row)
-        if hooks.step is not None:
-            hooks.step(done, row)
-        if done % options.save_every == 0 or is_last:
-            _save(folder, done, modules, optimizers, options.keep)
-            if hooks.save is not None:
-                hooks.save(done)
-
-
-def _set_learning_rates(optimizers: Mapping[str, Optimizer], lr: float) -> None:
-    """Sets `lr` in all parameter groups, times the `scale` of a group that has this key."""
-    for optimizer in optimizers.values():
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group.get("scale", 1.0)
+            row = {"step": done, "steps_per_second": per_second, **figures, **evaluate(done)}
+        _write_row(folder / "log.jsonl", row)
+        if on_step is not None:
+            on_step(done, row)
+        if done % run.save_every == 0 or is_last:
+            _save(folder, done, modules, optimizers, run.keep)
+            if on_save is not None:
+                on_save(done)
 
 
 def _check_finite(figures: Mapping[str, float], i: int, folder: Path) -> None:
@@ -231,24 +157,23 @@ def _checkpoint_bytes(modules: Mapping[str, Stateful], optimizers: Mapping[str, 
     return size
 
 
-def _check_disk_space(start: int, checkpoint: int, options: LoopOptions) -> None:
-    """Raises CheckpointError if the checkpoints and the files of `Hooks.save` will not fit on the disk.
+def _check_disk_space(run: RunOptions, saves: int, checkpoint: int, reserved: int) -> None:
+    """Raises CheckpointError if the checkpoints and the files of `on_save` will not fit on the disk.
 
     A new file is written before an old one is removed, so both must fit for a moment.
 
     Args:
-        start: number of steps done.
+        run: folder, and how many checkpoints to keep.
+        saves: number of checkpoints to come.
         checkpoint: bytes of one checkpoint.
-        options: of the loop.
+        reserved: bytes of the files of `on_save`.
     """
-    saves = math.ceil(options.steps / options.save_every) - start // options.save_every
-    existing = len(list(options.folder.glob(_CHECKPOINT)))
-    needed = max(1, min(saves, options.keep + 1 - existing)) * checkpoint
-    needed += (1 if existing else min(saves, 2)) * options.reserve_bytes
-    free = shutil.disk_usage(options.folder).free
+    existing = len(list(Path(run.out).glob(_CHECKPOINT)))
+    needed = max(1, min(saves, run.keep + 1 - existing)) * checkpoint + (1 if existing else min(saves, 2)) * reserved
+    free = shutil.disk_usage(run.out).free
     if free < needed:
         raise CheckpointError(
-            f"No room in {str(options.folder)!r}: checkpoints and model need about {needed / 1e6:,.1f} MB, and "
+            f"No room in {run.out!r}: checkpoints and model need about {needed / 1e6:,.1f} MB, and "
             f"{free / 1e6:,.1f} MB are free. Make room on its disk, or choose a folder on another one."
         )
 

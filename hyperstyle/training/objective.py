@@ -1,10 +1,11 @@
-"""The training objective: a weighted sum of distances between a reconstruction and its crop (HyperStyle, Eq. 7)."""
+"""The training objective, a weighted sum of distances between a reconstruction and its crop (HyperStyle, Eq. 7), and
+losses of latent codes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,7 @@ from hyperstyle.metrics import perceptual as perceptual_distance
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 from hyperstyle.networks.perception.lpips import load_lpips
 from hyperstyle.networks.perception.similarity import load_arcface, load_moco
-from hyperstyle.training.losses import MeanDistance
 from hyperstyle.training.options import LossOptions
-
-__all__ = ["ImageLoss", "Objective", "resolve_weights"]
 
 ImageLoss = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, float]]]
 """(reconstruction, crop), [B,3,h,w] each -> the loss, and its parts for the log."""
@@ -66,6 +64,22 @@ def resolve_weights(options: LossOptions, domain: Domain, perceptual: AttributeN
 _NETWORKS = {"identity": "ArcFace (IR-SE-50)", "moco": "MoCo v2 (ResNet-50)"}
 
 
+class MeanDistance(nn.Module):
+    """The mean over a batch of a distance: (image, target) [B,3,H,W] each -> scalar.
+
+    Args:
+        network: what the distance needs; it is frozen.
+        distance: (network, image, target) -> [B], or [B,1,1,1].
+    """
+
+    def __init__(self, network: nn.Module, distance: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self.distance = network.eval().requires_grad_(False), distance
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        return self.distance(self.network, image, target).mean()
+
+
 class Objective:
     """l2 * MSE + lpips * LPIPS + identity * (1 - cos) + moco * (1 - cos) + perceptual * distance, means over a batch.
 
@@ -110,19 +124,21 @@ class Objective:
         if not any(weights.values()):
             raise ConfigError(f"all weights of the losses {', '.join(weights)} are 0: expected one above it.")
         self.weights = {name: weight for name, weight in weights.items() if weight}
-        constructors: dict[str, Callable[[], nn.Module]] = {
-            "l2": nn.MSELoss,
-            "lpips": lambda: _lpips(options.lpips_net),
-            "identity": lambda: _identity(options.identity_weights, domain, perceptual),
-            "moco": lambda: _moco(options.moco_weights),
-            "perceptual": lambda: _perceptual(perceptual),
-        }
         last = "lpips"  # it may download its trunk: missing files are reported before
-        terms = {name: constructors[name]() for name in sorted(self.weights, key=lambda name: name == last)}
+        order = sorted(self.weights, key=lambda name: name == last)
+        terms = {name: _term(name, options, domain, perceptual) for name in order}
         self.terms = nn.ModuleDict({name: terms[name] for name in self.weights}).to(device).eval()
         gray = torch.zeros(1, 3, *domain.input_size, device=device)
         for name, term in self.terms.items():
-            _try(name, term, gray)
+            try:
+                with torch.no_grad():
+                    term(gray, gray)
+            except (ImageError, RuntimeError) as error:
+                height, width = domain.input_size
+                raise ConfigError(
+                    f"the loss {name} cannot compare images of {height}x{width} px (height x width), the input size of "
+                    f"this domain ({error}). Train without it: --loss.{name} 0."
+                ) from error
 
     def __call__(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Reconstructions and crops [B,3,*input_size] in [-1,1] -> the weighted sum, and each term without its weight.
@@ -134,6 +150,32 @@ class Objective:
         return total, {name: value.item() for name, value in values.items()}
 
 
+def _term(name: str, options: LossOptions, domain: Domain, perceptual: AttributeNetwork | None) -> nn.Module:
+    """The term of this name. Raises ConfigError if the file or network that it needs is not given."""
+    if name == "l2":
+        return nn.MSELoss()
+    if name == "lpips":
+        network = load_lpips(options.lpips_net, instead="Or train without it: --loss.lpips 0.")
+        return MeanDistance(network, lambda network, image, target: network(image, target))
+    if name == "perceptual":
+        if perceptual is None:
+            raise ConfigError(
+                "the loss perceptual needs a model with a perceptual network, such as 'avatars'. For this one train "
+                "with LPIPS: --loss.perceptual 0 --loss.lpips 0.8."
+            )
+        return MeanDistance(perceptual, lambda network, image, target: perceptual_distance(image, target, network))
+    path = getattr(options, f"{name}_weights")
+    if path is not None:
+        return MeanDistance(load_arcface(path) if name == "identity" else load_moco(path), _cosine_distance)
+    if name == "identity" and domain.is_rendered and perceptual is not None:
+        return MeanDistance(perceptual, lambda network, *images: _cosine_distance(network.embedding, *images))
+    alternative = ", with --loss.moco 0.5 --loss.moco_weights FILE as published"
+    raise ConfigError(
+        f"the loss {name} needs the file of {_NETWORKS[name]}: --loss.{name}_weights FILE. Or train without it: "
+        f"--loss.{name} 0{alternative if name == 'identity' and domain.aligner != 'face' else ''}."
+    )
+
+
 def _cosine_distance(features: Callable[[Tensor], Tensor], image: Tensor, target: Tensor) -> Tensor:
     """1 - cos [B] between the features of two batches."""
     with torch.no_grad():
@@ -141,49 +183,23 @@ def _cosine_distance(features: Callable[[Tensor], Tensor], image: Tensor, target
     return 1 - cosine(features(image), target_features)
 
 
-def _lpips(name: Literal["alex", "vgg", "squeeze"]) -> nn.Module:
-    network = load_lpips(name, instead="Or train without it: --loss.lpips 0.")
-    return MeanDistance(network, lambda network, image, target: network(image, target))
+def delta_loss(w: Tensor, stage: int) -> Tensor:
+    """Delta regularization of e4e (Tov et al., SIGGRAPH 2021): the sum over rows i of the mean of |w_i - w_0|.
+
+    Args:
+        w: [B,L,D].
+        stage: only rows 1 to `stage` count, as in progressive training. 0 gives 0.
+    """
+    lengths: Tensor = (w[:, 1 : stage + 1] - w[:, :1]).norm(dim=2)  # [B,stage]
+    return lengths.mean(0).sum()
 
 
-def _identity(path: str | None, domain: Domain, perceptual: AttributeNetwork | None) -> nn.Module:
-    if path is not None:
-        return MeanDistance(load_arcface(path), _cosine_distance)
-    if domain.is_rendered and perceptual is not None:
-        return MeanDistance(perceptual, lambda network, *images: _cosine_distance(network.embedding, *images))
-    alternative = "" if domain.aligner == "face" else ", with --loss.moco 0.5 --loss.moco_weights FILE as published"
-    raise ConfigError(
-        f"the loss identity needs the file of {_NETWORKS['identity']}: --loss.identity_weights FILE. Or train without "
-        f"it: --loss.identity 0{alternative}."
-    )
+def w_mean_loss(w: Tensor, mean: Tensor) -> Tensor:
+    """Regularization of pSp (Richardson et al., CVPR 2021): the mean over a batch of |w - mean|.
 
-
-def _moco(path: str | None) -> nn.Module:
-    if path is None:
-        raise ConfigError(
-            f"the loss moco needs the file of {_NETWORKS['moco']}: --loss.moco_weights FILE. Or train without it: "
-            "--loss.moco 0."
-        )
-    return MeanDistance(load_moco(path), _cosine_distance)
-
-
-def _perceptual(network: AttributeNetwork | None) -> nn.Module:
-    if network is None:
-        raise ConfigError(
-            "the loss perceptual needs a model with a perceptual network, such as 'avatars'. For this one train with "
-            "LPIPS: --loss.perceptual 0 --loss.lpips 0.8."
-        )
-    return MeanDistance(network, lambda network, image, target: perceptual_distance(image, target, network))
-
-
-def _try(name: str, term: nn.Module, gray: Tensor) -> None:
-    """Raises ConfigError for a term that cannot compare images of this size."""
-    try:
-        with torch.no_grad():
-            term(gray, gray)
-    except (ImageError, RuntimeError) as error:
-        height, width = gray.shape[2:]
-        raise ConfigError(
-            f"the loss {name} cannot compare images of {height}x{width} px (height x width), the input size of this "
-            f"domain ({error}). Train without it: --loss.{name} 0."
-        ) from error
+    Args:
+        w: [B,L,D].
+        mean: the mean of W, [D] or [L,D].
+    """
+    lengths: Tensor = (w - mean).flatten(1).norm(dim=1)  # [B]
+    return lengths.mean()

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hyperstyle.training.distributed import average_figures, average_gradients, average_tensors, rank, world
-from hyperstyle.training.loop import EMA, Stateful
+from hyperstyle.training.distributed import average_figures, average_tensors, rank, world
+from hyperstyle.training.loop import Stateful
 from hyperstyle.training.options import OptimOptions
 from hyperstyle.training.task import Phase, Task
 
-__all__ = ["Optimization"]
 
-
-class Optimization:
+class TaskOptimizer:
     """Computes the gradients of a task and calls its optimizers.
 
     Attributes:
@@ -39,9 +37,7 @@ class Optimization:
         self.states: dict[str, Stateful] = dict(task.modules)
         self.average: nn.Module | None = None
         if options.ema > 0:
-            self.average = copy.deepcopy(self.main).requires_grad_(False)
-            self._ema = EMA(self.main, self.average, 1 - options.ema)
-            self.states["average"] = self.average
+            self.average = self.states["average"] = copy.deepcopy(self.main).requires_grad_(False)
         if self.scaler.is_enabled():
             self.states["scaler"] = self.scaler
         layers = (layer for module in task.modules.values() for layer in module.modules())
@@ -49,14 +45,13 @@ class Optimization:
         for module in task.modules.values():
             module.train()
 
-    def step(self, i: int, crops: Tensor, codes: Tensor | None = None, **known: Tensor) -> dict[str, float]:
+    def step(self, i: int, crops: Tensor, **known: Tensor) -> dict[str, float]:
         """Performs step `i`.
 
         Args:
             i: from 0 on.
             crops: [B,3,h,w], this process's part of the batch.
-            codes: [B,L,D], where they are known in advance.
-            known: further tensors [B,...] that the task's phases take.
+            known: further tensors [B,...] that the task's phases take, such as codes [B,L,D].
 
         Returns:
             Figures for the log, means over the whole batch; except in float16 they include `gradient_NAME` for each
@@ -65,7 +60,7 @@ class Optimization:
         """
         figures: dict[str, float] = {}
         for phase in self.task.phases(i):
-            figures |= self._gradients(phase, i, crops, codes, known)
+            figures |= self._gradients(phase, i, crops, known)
             for name in phase.optimizers:
                 optimizer = self.task.optimizers[name]
                 self.scaler.unscale_(optimizer)
@@ -77,18 +72,20 @@ class Optimization:
                 self.scaler.step(optimizer)
             self.scaler.update()
         average_tensors(b for m in self.task.modules.values() for b in m.buffers() if b.is_floating_point())
-        if self.average is not None:
-            self._ema.update()
-            for averaged, buffer in zip(self.average.buffers(), self.main.buffers(), strict=True):
-                averaged.copy_(buffer)
+        self._update_average()
         return figures
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if self.average is not None:
+            for averaged, parameter in zip(self.average.parameters(), self.main.parameters(), strict=True):
+                averaged.lerp_(parameter, 1 - self.options.ema)
+            _copy(self.main.buffers(), self.average.buffers())
 
     def _parameters(self, name: str) -> list[nn.Parameter]:
         return [p for group in self.task.optimizers[name].param_groups for p in group["params"]]
 
-    def _gradients(
-        self, phase: Phase, i: int, crops: Tensor, codes: Tensor | None, known: dict[str, Tensor]
-    ) -> dict[str, float]:
+    def _gradients(self, phase: Phase, i: int, crops: Tensor, known: dict[str, Tensor]) -> dict[str, float]:
         """Leaves the gradients of the whole batch in the parameters and returns the figures for the log.
 
         Both are means over micro-batches and processes. So are the running statistics of batch normalization: every
@@ -105,17 +102,14 @@ class Optimization:
             _copy(initial, self._statistics)
             # The same random numbers for this micro-batch, whichever process computes it.
             torch.manual_seed(((self.options.seed * 1_000_003 + i) * 65_537 + rank() + world() * k) % 2**63)
-            part_codes = None if codes is None else codes[k::parts]
-            part_known = {name: tensor[k::parts] for name, tensor in known.items()}
-            figures = phase.add(
-                crops[k::parts], i, lambda loss: self.scaler.scale(loss) / parts, part_codes, **part_known
-            )
+            part = {name: tensor[k::parts] for name, tensor in known.items()}
+            figures = phase.backward(crops[k::parts], i, lambda loss: self.scaler.scale(loss) / parts, **part)
             sums = {name: sums.get(name, 0.0) + value / parts for name, value in figures.items()}
             for mean, buffer in zip(means, self._statistics, strict=True):
                 mean.copy_(mean + (buffer - mean) / (k + 1))
         _copy(means, self._statistics)
         for name in phase.optimizers:
-            average_gradients(self._parameters(name))
+            average_tensors(p.grad for p in self._parameters(name) if p.grad is not None)
         return average_figures(sums, self.device)
 
     @contextmanager
@@ -143,6 +137,6 @@ class Optimization:
                 parameter.data, averaged.data = averaged.data, parameter.data
 
 
-def _copy(values: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+def _copy(values: Iterable[Tensor], targets: Iterable[Tensor]) -> None:
     for value, target in zip(values, targets, strict=True):
         target.copy_(value)

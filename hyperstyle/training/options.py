@@ -5,31 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from hyperstyle.errors import ConfigError, did_you_mean
-from hyperstyle.io.typed_config import convert_value, find_config, read_tables
-
-__all__ = [
-    "READY",
-    "TABLES",
-    "TASKS",
-    "DataOptions",
-    "EncoderOptions",
-    "HyperInverterOptions",
-    "HyperStyleOptions",
-    "LossOptions",
-    "OptimOptions",
-    "RunOptions",
-    "TaskName",
-    "TrainOptions",
-    "default_of",
-    "resolve",
-    "tables_of",
-    "to_dict",
-]
+from hyperstyle.io.typed_config import config_to_dict, convert_value, find_config, read_tables
 
 READY = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the package."""
@@ -46,18 +27,21 @@ def _option(default: T, doc: str, *, least: float = -math.inf, most: float = mat
     return field(default=default, metadata={"doc": doc, "least": least, "most": most})
 
 
-def _check_ranges(table: Any) -> None:
-    for option in fields(table):
-        value: object = getattr(table, option.name)
-        least, most = option.metadata.get("least", -math.inf), option.metadata.get("most", math.inf)
-        if isinstance(value, int | float) and not least <= value <= most:
-            raise ConfigError(
-                f"{option.name} is {value}: expected {least:g}{' or more' if most == math.inf else f' to {most:g}'}."
-            )
+@dataclass(frozen=True)
+class _Options:
+    """A table of options. Raises ConfigError for a value out of its range."""
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            value: object = getattr(self, option.name)
+            least, most = option.metadata.get("least", -math.inf), option.metadata.get("most", math.inf)
+            if isinstance(value, int | float) and not least <= value <= most:
+                upper = " or more" if most == math.inf else f" to {most:g}"
+                raise ConfigError(f"{option.name} is {value}: expected {least:g}{upper}.")
 
 
 @dataclass(frozen=True)
-class DataOptions:
+class DataOptions(_Options):
     """The images; see `training.images.open_images` for what `train` and `test` may be."""
 
     train: str = field(metadata={"doc": "folder, list, .zip or .tar shards of images"})
@@ -69,12 +53,9 @@ class DataOptions:
     inversions: str | None = _option(None, "folder of inversions, NAME.safetensors, whose codes replace the encoder's")
     size: int | None = _option(None, "size of the generator this configuration is for; others are refused")
 
-    def __post_init__(self) -> None:
-        _check_ranges(self)
-
 
 @dataclass(frozen=True)
-class LossOptions:
+class LossOptions(_Options):
     """Weights of the terms (HyperStyle, Eq. 7 and Section 4.1; e4e, Section 3), 0 for none, and their networks."""
 
     l2: float = _option(1.0, "mean squared error", least=0)
@@ -98,7 +79,7 @@ class LossOptions:
     latent_discriminator: float = _option(0.0, "adversarial loss of a discriminator of codes (e4e)", least=0)
 
     def __post_init__(self) -> None:
-        _check_ranges(self)
+        super().__post_init__()
         if self.identity and self.moco:
             raise ConfigError(
                 f"identity is {self.identity:g} and moco is {self.moco:g}: one is for faces, the other for everything "
@@ -107,7 +88,7 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
-class OptimOptions:
+class OptimOptions(_Options):
     """Optimizer, batch size, length, precision and device."""
 
     optimizer: Literal["ranger", "adam"] = _option("ranger", "Ranger, or Adam")
@@ -127,7 +108,7 @@ class OptimOptions:
     seed: int = _option(0, "of all random numbers", least=0, most=2**32 - 1)
 
     def __post_init__(self) -> None:
-        _check_ranges(self)
+        super().__post_init__()
         self.micro_batch(1)
 
     def micro_batch(self, world: int) -> int:
@@ -146,7 +127,7 @@ class OptimOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(_Options):
     """The folder of a run, and how often it is written to."""
 
     out: str = field(metadata={"doc": "folder of the run; the same command resumes it"})
@@ -157,12 +138,9 @@ class RunOptions:
     tensorboard: bool = _option(True, "write curves for TensorBoard, where it is installed")
     quiet: bool = _option(False, "show no progress")
 
-    def __post_init__(self) -> None:
-        _check_ranges(self)
-
 
 @dataclass(frozen=True)
-class EncoderOptions:
+class EncoderOptions(_Options):
     """An encoder for a generator: into W (w), into W+ (psp; e4e, progressively), or iterative (ReStyle)."""
 
     generator: str = field(metadata={"doc": "generator: model folder, .pt (g_ema) or NVIDIA's .pkl"})
@@ -179,7 +157,7 @@ class EncoderOptions:
     init: str | None = _option(None, _INIT)
 
     def __post_init__(self) -> None:
-        _check_ranges(self)
+        super().__post_init__()
         if self.progressive_start is not None and not self.kind.endswith("e4e"):
             raise ConfigError(
                 f"progressive_start is {self.progressive_start} and kind is {self.kind!r}: only e4e adds rows in "
@@ -193,7 +171,7 @@ class EncoderOptions:
 
 
 @dataclass(frozen=True)
-class HyperStyleOptions:
+class HyperStyleOptions(_Options):
     """A hypernetwork for the generator and encoder of a model (HyperStyle, Section 3)."""
 
     encoder: str = field(metadata={"doc": "run or model folder with generator and encoder"})
@@ -206,20 +184,14 @@ class HyperStyleOptions:
     )
     init: str | None = _option(None, _INIT)
 
-    def __post_init__(self) -> None:
-        _check_ranges(self)
-
 
 @dataclass(frozen=True)
-class HyperInverterOptions:
+class HyperInverterOptions(_Options):
     """HyperInverter's second phase for the generator and encoder of a model."""
 
     encoder: str = field(metadata={"doc": "run or model folder with generator and encoder"})
     hidden: int = _option(128, "width of the codes from which residual weights are computed", least=1)
     init: str | None = _option(None, _INIT)
-
-    def __post_init__(self) -> None:
-        _check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -236,6 +208,8 @@ class TrainOptions:
     hyperinverter: HyperInverterOptions | None = None
 
     def __post_init__(self) -> None:
+        if getattr(self, self.task) is None:
+            raise ConfigError(f"training {self.task} needs the options {self.task!r}.")
         used = {"latent_discriminator": ("encoder",), "w_mean": ("encoder", "hyperstyle")}
         for name, tasks in used.items():
             if (weight := getattr(self.loss, name)) > 0 and self.task not in tasks:
@@ -243,14 +217,23 @@ class TrainOptions:
                     f"loss.{name} is {weight:g}: it is for training {' or '.join(tasks)}, and does nothing for "
                     f"{self.task}. Leave it out."
                 )
+        if self.data.inversions is not None and self.task == "encoder":
+            raise ConfigError("data.inversions: an encoder makes codes of its own. Leave it out.")
+        if self.data.inversions is not None and self.loss.w_mean > 0:
+            raise ConfigError("the loss w_mean trains the encoder, whose codes data.inversions fixes. Use one of them.")
 
-    def check_generator(self, size: int) -> None:
-        """Raises ConfigError if the options are for a generator of another size than `size`."""
-        if self.data.size is not None and self.data.size != size:
-            raise ConfigError(
-                f"the generator makes images of {size} px, and the configuration is for {self.data.size} px "
-                "(data.size). Choose the other generator, or set data.size."
-            )
+    @property
+    def network(self) -> EncoderOptions | HyperStyleOptions | HyperInverterOptions:
+        """The table of the task, with the options of its network."""
+        table: EncoderOptions | HyperStyleOptions | HyperInverterOptions = getattr(self, self.task)
+        return table
+
+    @property
+    def component(self) -> str:
+        """The name of the trained network in a model."""
+        if self.encoder is not None:
+            return {"w": "encoder", "psp": "psp", "e4e": "e4e"}.get(self.encoder.kind, "restyle")
+        return "hypernetwork" if self.task == "hyperstyle" else "hyperinverter"
 
 
 TABLES: dict[str, type[Any]] = {
@@ -293,41 +276,38 @@ def resolve(
         ConfigError: an unknown name, a value of a wrong type or out of range, a required option that is missing.
     """
     tables = tables_of(task)
-    values: dict[str, dict[str, Any]] = {name: {} for name in tables}
+    values: dict[str, dict[str, Any]] = {
+        name: {option.name: default_of(task, name, option) for option in fields(kind)} for name, kind in tables.items()
+    }
     for file in files:
-        _take(values, task, read_tables(find_config(file, READY)), f"{os.fspath(file)}: ")
-    nested: dict[str, dict[str, Any]] = {}
+        _update(values, task, read_tables(find_config(file, READY)), f"{os.fspath(file)}: ")
     for name, value in (flags or {}).items():
         table, _, option = name.partition(".")
-        nested.setdefault(table, {})[option] = value
-    _take(values, task, nested, "")
-    missing = []
-    for name, kind in tables.items():
-        for one in fields(kind):
-            default = default_of(task, name, one)
-            if one.name not in values[name] and default is MISSING:
-                missing.append(f"{name}.{one.name} ({one.metadata['doc']})")
-            elif default is not MISSING:
-                values[name].setdefault(one.name, default)
+        _update(values, task, {table: {option: value}}, "")
+    missing = [
+        f"{name}.{option.name} ({option.metadata['doc']})"
+        for name, kind in tables.items()
+        for option in fields(kind)
+        if values[name][option.name] is MISSING
+    ]
     if missing:
         raise ConfigError(f"training {task} needs {' and '.join(missing)}. Give it as a flag or in a file.")
-    return TrainOptions(task, **{name: _made(name, kind, values[name]) for name, kind in tables.items()})
+    resolved: dict[str, Any] = {}
+    for name, kind in tables.items():
+        try:
+            resolved[name] = kind(**values[name])
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
+    return TrainOptions(task, **resolved)
 
 
 def to_dict(options: TrainOptions) -> dict[str, Any]:
-    """All options as tables, which `resolve` can read from a JSON file."""
-    return {name: value for name, value in asdict(options).items() if value is not None}
+    """All options as tables of plain values, which `resolve` can read from a JSON file."""
+    return {name: value for name, value in config_to_dict(options).items() if value is not None}
 
 
-def _made(name: str, kind: type[Any], values: dict[str, Any]) -> Any:
-    try:
-        return kind(**values)
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from error
-
-
-def _take(values: dict[str, dict[str, Any]], task: str, given: Mapping[str, Any], where: str) -> None:
-    """Adds the given tables to `values`, checked and converted."""
+def _update(values: dict[str, dict[str, Any]], task: str, given: Mapping[str, Any], where: str) -> None:
+    """Puts what the given tables say into `values`, checked and converted."""
     for name, table in given.items():
         if name == "task":
             if table != task:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,25 +15,9 @@ from hyperstyle.io.file_kind import file_kind
 from hyperstyle.io.hub import explain
 from hyperstyle.io.torch_files import load_state, plain_names
 
-__all__ = ["LoadedTrunk", "load_trunk", "trunk_file"]
-
 _COUNTER = "num_batches_tracked"  # of a batch normalization; only newer files have it, and it is not used
 _SUFFIXES = (".bin", ".pt", ".pth", ".safetensors")
 _HEADS = ("fc.", "output_layer.")  # layers after the trunk: a classifier, an embedding
-
-
-class LoadedTrunk(NamedTuple):
-    """Names of the tensors of a trunk and of its file, without counters of normalizations.
-
-    Attributes:
-        filled: tensors of the trunk that were loaded.
-        unchanged: tensors of the trunk that the file lacks: PReLU slopes, where ImageNet's network has a ReLU.
-        unused: tensors of the file that belong to layers after the trunk.
-    """
-
-    filled: tuple[str, ...]
-    unchanged: tuple[str, ...]
-    unused: tuple[str, ...]
 
 
 def trunk_file(name: str | Path) -> Path | None:
@@ -64,16 +47,20 @@ def trunk_file(name: str | Path) -> Path | None:
 
 
 @torch.no_grad()
-def load_trunk(network: nn.Module, path: str | Path) -> LoadedTrunk:
+def load_trunk(network: nn.Module, path: Path) -> tuple[str, ...]:
     """Loads a published file into the trunk of a network; its other layers do not change.
 
-    If the first convolution has six input channels (crop and reconstruction), only the first three, those of the crop,
+    Nor do PReLU slopes, where ImageNet's network has a ReLU. Layers of the file after its trunk are not used. If the
+    first convolution has six input channels (crop and reconstruction), only the first three, those of the crop,
     are loaded.
 
     Args:
-        network: one with a trunk (`backbones.add_trunk`): a hypernetwork, an encoder of any kind, a HyperInverter.
+        network: one with a trunk (`backbones.TrunkNetwork`): a hypernetwork, an encoder of any kind, a HyperInverter.
         path: torchvision's state dict of ResNet-34 or the published one of IR-SE-50, as a .pt / .pth file or, with the
             same names, as .safetensors.
+
+    Returns:
+        Names of the tensors of the trunk that were loaded.
 
     Raises:
         ConfigError: the network has no trunk.
@@ -84,30 +71,32 @@ def load_trunk(network: nn.Module, path: str | Path) -> LoadedTrunk:
     stem = "conv1" if hasattr(network, "conv1") else "input_layer"
     if not hasattr(network, stem) or not hasattr(network, "body"):
         raise ConfigError(f"{type(network).__name__} has no trunk for {path}: expected an encoder or a hypernetwork.")
-    parts = ("conv1.", "bn1.", "relu.", "body.") if stem == "conv1" else ("input_layer.", "body.")
+    is_resnet = stem == "conv1"
+    parts = ("conv1.", "bn1.", "body.") if is_resnet else ("input_layer.", "body.")
     trunk = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(parts)}
-    content = {name: tensor for name, tensor in _read(Path(path)).items() if not name.endswith(_COUNTER)}
-    unused = tuple(name for name in content if name.startswith(_HEADS))
-    tensors = {name: tensor for name, tensor in content.items() if name not in unused}
-    unchanged: tuple[str, ...] = ()
-    if stem == "conv1":
-        tensors, unchanged = _resnet_names(tensors), ("relu.weight",)
-    expected = {name: t for name, t in trunk.items() if name not in unchanged and not name.endswith(_COUNTER)}
-    first = "conv1.weight" if stem == "conv1" else "input_layer.0.weight"
-    expected[first] = expected[first][:, :3]
+    trunk = {name: tensor for name, tensor in trunk.items() if not name.endswith(_COUNTER)}
+    tensors = {name: tensor for name, tensor in _read(path).items() if not name.startswith(_HEADS)}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(_COUNTER)}
+    if is_resnet:
+        tensors = _resnet_names(tensors)
+    first = "conv1.weight" if is_resnet else "input_layer.0.weight"
+    trunk[first] = trunk[first][:, :3]  # shares its memory with the network, as all do
+    convolutions = (tensor for tensor in trunk.values() if tensor.ndim == 4 and tensor.shape[3] > 1)
+    widths = ", ".join(dict.fromkeys(str(len(tensor)) for tensor in convolutions))
     check_tensors(
-        expected,
+        trunk,
         tensors,
         path,
-        advice=f"This network has a trunk {'of ResNet' if stem == 'conv1' else 'of IR-SE'}, with the widths "
-        f"{_widths(trunk)}. Take a file that fits, or train from scratch.",
+        advice=f"This network has a trunk of {'ResNet' if is_resnet else 'IR-SE'}, with the widths {widths}. Take a "
+        "file that fits, or train from scratch.",
     )
     for name, tensor in tensors.items():
-        expected[name].copy_(tensor)  # shares its memory with the network
-    return LoadedTrunk(tuple(tensors), unchanged, unused)
+        trunk[name].copy_(tensor)
+    return tuple(tensors)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file. Raises WeightsError if it holds anything else."""
     content: Mapping[str, object] = load_tensors(path)[0] if file_kind(path) == "safetensors" else load_state(path)
     content = plain_names(content, path)
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
@@ -119,16 +108,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _resnet_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's names of blocks, `layer2.0.`, as those of a trunk, which numbers all blocks: `body.3.`."""
-    blocks = {m[0]: None for name in tensors if (m := re.match(r"layer\d+\.\d+\.", name))}
+    blocks = {m[0] for name in tensors if (m := re.match(r"layer\d+\.\d+\.", name))}
     order = sorted(blocks, key=lambda block: [int(number) for number in re.findall(r"\d+", block)])
     renamed = {block: f"body.{index}." for index, block in enumerate(order)}
-    return {
-        renamed[m[0]] + name[m.end() :] if (m := re.match(r"layer\d+\.\d+\.", name)) else name: tensor
-        for name, tensor in tensors.items()
-    }
-
-
-def _widths(trunk: Mapping[str, Tensor]) -> str:
-    """The numbers of channels of the trunk's convolutions, in order, for messages."""
-    convolutions = (tensor for tensor in trunk.values() if tensor.ndim == 4 and tensor.shape[3] > 1)
-    return ", ".join(dict.fromkeys(str(len(tensor)) for tensor in convolutions))
+    return {re.sub(r"^layer\d+\.\d+\.", lambda m: renamed[m[0]], name): t for name, t in tensors.items()}

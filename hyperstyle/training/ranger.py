@@ -4,16 +4,14 @@ and a look-ahead (Liu et al., ICLR 2020; Yong et al., ECCV 2020; Zhang et al., N
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, overload
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from hyperstyle.errors import ConfigError
-
-__all__ = ["Ranger"]
 
 
 class Ranger(Optimizer):
@@ -60,13 +58,8 @@ class Ranger(Optimizer):
         super().__init__(params, {"lr": lr, "k": k, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         self.alpha, self.threshold = alpha, threshold
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Any = None) -> Any:
         """One step. `closure`, where given, computes the gradients anew and returns the loss, which is returned."""
         loss = None
         if closure is not None:
@@ -86,7 +79,7 @@ class Ranger(Optimizer):
                 state["step"] += 1
                 if state["step"] not in sizes:
                     sizes[state["step"]] = self._size(state["step"], *group["betas"])
-                self._update(parameter, parameter.grad, state, group, *sizes[state["step"]])
+                self._update(parameter, parameter.grad, state, group, sizes[state["step"]])
         return loss
 
     def _size(self, step: int, beta1: float, beta2: float) -> tuple[bool, float]:
@@ -105,8 +98,7 @@ class Ranger(Optimizer):
         gradient: Tensor,
         state: dict[str, Any],
         group: dict[str, Any],
-        rectified: bool,
-        size: float,
+        size: tuple[bool, float],
     ) -> None:
         if gradient.ndim > 1:
             gradient.sub_(gradient.mean(tuple(range(1, gradient.ndim)), keepdim=True))
@@ -115,9 +107,10 @@ class Ranger(Optimizer):
         mean.mul_(beta1).add_(gradient, alpha=1 - beta1)
         square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         parameter.mul_(1 - group["weight_decay"] * group["lr"])
+        rectified, step_size = size
         if rectified:
-            parameter.addcdiv_(mean, square.sqrt().add_(group["eps"]), value=-size * group["lr"])
+            parameter.addcdiv_(mean, square.sqrt().add_(group["eps"]), value=-step_size * group["lr"])
         else:
-            parameter.add_(mean, alpha=-size * group["lr"])
+            parameter.add_(mean, alpha=-step_size * group["lr"])
         if state["step"] % group["k"] == 0:
             parameter.copy_(state["slow_buffer"].lerp_(parameter, self.alpha))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -12,25 +13,24 @@ from torch.optim import Optimizer
 from hyperstyle.model.parts import Model
 from hyperstyle.training.adversarial import Adversary, Scale, image_adversary
 from hyperstyle.training.objective import ImageLoss
-from hyperstyle.training.options import LossOptions, OptimOptions
+from hyperstyle.training.options import TrainOptions
 from hyperstyle.training.ranger import Ranger
 
-__all__ = ["Phase", "Scale", "Task", "autocast", "compiled", "optimizer_for"]
-
 _M = TypeVar("_M", bound=nn.Module)
+_OPTIMIZERS: dict[str, Any] = {"ranger": Ranger, "adam": torch.optim.Adam}
 
 
 class Phase(NamedTuple):
-    """One part of a training step: `add` computes gradients, with which these optimizers then take a step.
+    """One part of a training step: `backward` computes gradients, with which these optimizers then take a step.
 
     Attributes:
-        add: (crop [B,3,h,w], step, scale, codes [B,L,D] or None) -> figures for the log. It runs the backward pass,
-            which adds to the gradients of the parameters. Other tensors that are known of a batch are passed as keyword
-            arguments.
+        backward: (crop [B,3,h,w], step, scale) -> figures for the log. It runs forward and backward passes, which add
+            to the gradients of the parameters. What else is known of a batch, such as codes [B,L,D], is passed as
+            keyword arguments.
         optimizers: keys of `Task.optimizers`.
     """
 
-    add: Callable[..., Mapping[str, float]]
+    backward: Callable[..., Mapping[str, float]]
     optimizers: tuple[str, ...]
 
 
@@ -46,8 +46,9 @@ class Task:
         network: the trained network.
         base: the model that training starts from. Its generator renders; its domain describes the images.
         objective: (reconstruction, crop), both [B,3,h,w] -> (loss, figures for the log).
+        options: of the run.
         modules: name -> module, for all modules that are trained; checkpoints store them under these names.
-        optimizers: name -> optimizer of parameters of `modules`.
+        optimizers: name -> optimizer of parameters of `modules`. The training loop sets their learning rates.
         adversaries: name -> a discriminator with its losses, under the same name in `modules` and `optimizers`. The
             discriminator of images is called "discriminator".
         generate: the generator of `base`, compiled if the options ask for it.
@@ -55,32 +56,30 @@ class Task:
         dtype: for autocast.
 
     Args:
-        main, network, base, objective: see the attributes.
-        optim: options for optimizer, precision and compilation.
-        loss: options for the adversarial losses.
+        base, network, objective, options: see the attributes.
         learning: name -> another network that is trained by the same optimizer.
     """
 
     def __init__(
         self,
-        main: str,
-        network: nn.Module,
         base: Model,
+        network: nn.Module,
         objective: ImageLoss,
-        optim: OptimOptions,
-        loss: LossOptions,
+        options: TrainOptions,
         learning: Mapping[str, nn.Module] | None = None,
     ) -> None:
-        self.main, self.network, self.base, self.objective = main, network, base, objective
+        self.main, self.network, self.base, self.objective = options.component, network, base, objective
+        self.options, optim = options, options.optim
         self.dtype: torch.dtype = getattr(torch, optim.precision)
         self.generate: nn.Module = compiled(base.generator, optim.compile)
         self.predict: nn.Module = compiled(network, optim.compile)
-        self.modules: dict[str, nn.Module] = {main: network, **(learning or {})}
+        self.modules: dict[str, nn.Module] = {self.main: network, **(learning or {})}
         parameters = [p for module in self.modules.values() for p in module.parameters()]
-        self.optimizers: dict[str, Optimizer] = {main: optimizer_for(parameters, optim)}
+        optimizer: Optimizer = _OPTIMIZERS[optim.optimizer](parameters, lr=optim.rate, weight_decay=optim.weight_decay)
+        self.optimizers = {self.main: optimizer}
         self.adversaries: dict[str, Adversary] = {}
-        if (adversary := image_adversary(loss, base)) is not None:
-            self.add_adversary("discriminator", adversary)
+        if options.loss.adversarial > 0:
+            self.add_adversary("discriminator", image_adversary(options.loss, base))
 
     def add_adversary(self, name: str, adversary: Adversary) -> None:
         """Adds a discriminator to the training, under this name in `adversaries`, `modules` and `optimizers`."""
@@ -90,16 +89,15 @@ class Task:
     def phases(self, step: int) -> Sequence[Phase]:
         """The phases of a step: `train_step` for the network and all active discriminators, then R1 where it is due."""
         active = [name for name, adversary in self.adversaries.items() if adversary.is_active(step)]
-        r1 = [Phase(self._r1(name), (name,)) for name in active if self.adversaries[name].needs_r1(step)]
+        r1 = [
+            Phase(partial(self._regularize, name), (name,)) for name in active if self.adversaries[name].needs_r1(step)
+        ]
         return [Phase(self.train_step, (self.main, *active)), *r1]
 
-    def _r1(self, name: str) -> Callable[..., Mapping[str, float]]:
-        def add(crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None, **_: Tensor) -> dict[str, float]:
-            return self.adversaries[name].regularize(self.real(name, crop), scale)
+    def _regularize(self, adversary: str, crop: Tensor, step: int, scale: Scale, **known: Tensor) -> dict[str, float]:
+        return self.adversaries[adversary].regularize(self.real_data(adversary, crop), scale)
 
-        return add
-
-    def real(self, adversary: str, crop: Tensor) -> Tensor:
+    def real_data(self, adversary: str, crop: Tensor) -> Tensor:
         """The real data at which the R1 penalty of the discriminator of this name is taken. Here: the crops."""
         return crop
 
@@ -113,6 +111,11 @@ class Task:
             codes: [B,L,D] latent codes of the crops, if they are known in advance.
         """
         raise NotImplementedError
+
+    def _discriminator(self, step: int) -> Adversary | None:
+        """The discriminator of images, if it is active in this step."""
+        adversary = self.adversaries.get("discriminator")
+        return adversary if adversary is not None and adversary.is_active(step) else None
 
     def add_gradient(
         self, image: Tensor, crop: Tensor, step: int, scale: Scale, terms: Iterable[Tensor] = ()
@@ -130,8 +133,7 @@ class Task:
         loss, figures = self.objective(image, crop)  # HyperStyle, Eq. 7
         for term in terms:
             loss = loss + term
-        adversary = self.adversaries.get("discriminator")
-        if adversary is not None and adversary.is_active(step):
+        if (adversary := self._discriminator(step)) is not None:
             loss = loss + adversary.generator_term(image)
         scale(loss).backward()  # type: ignore[no-untyped-call]
         return {"loss": loss.item(), **figures}
@@ -141,10 +143,8 @@ class Task:
 
         `image` [B,3,h,w] are reconstructions, `crop` [B,3,h,w] the real images; see `train_step` for the others.
         """
-        adversary = self.adversaries.get("discriminator")
-        if adversary is None or not adversary.is_active(step):
-            return {}
-        return adversary.learn(crop, image, scale)
+        adversary = self._discriminator(step)
+        return {} if adversary is None else adversary.learn(crop, image, scale)
 
     def as_input(self, image: Tensor) -> Tensor:
         """The generator's images [B,3,size,size] -> [B,3,*input_size], the input of encoder and hypernetwork."""
@@ -161,15 +161,6 @@ class Task:
     def model(self) -> Model:
         """The model `base` with the trained network in its place."""
         return self.base.with_parts(**{self.main: self.network})
-
-
-def optimizer_for(parameters: Iterable[nn.Parameter], options: OptimOptions) -> Optimizer:
-    """A new optimizer of the kind that the options name. The training loop sets its learning rate at every step."""
-    kinds: dict[str, Any] = {"ranger": Ranger, "adam": torch.optim.Adam}
-    optimizer: Optimizer = kinds[options.optimizer](
-        list(parameters), lr=options.rate, weight_decay=options.weight_decay
-    )
-    return optimizer
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:

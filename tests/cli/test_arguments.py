@@ -12,13 +12,12 @@ from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.cli.arguments import (
     InversionArguments,
     ModelArguments,
-    check_face_arguments,
     load_inverter,
     parse_edit,
     parse_layers,
     writable_folder,
 )
-from hyperstyle.cli.flags import add_command, flag, given_flags, positional, switch
+from hyperstyle.cli.flags import command, flag, given_flags, positional, switch
 from hyperstyle.errors import ConfigError
 
 
@@ -83,11 +82,11 @@ class Arguments(ModelArguments, InversionArguments):
     """A command that inverts, with an additional value."""
 
     other: str | None = positional(nargs="?")
-    strengths: list[int] = flag("--strength", action="append", default=[], type=int)
-    model: str = flag(default="mine")
+    strengths: list[int] = flag("--strength", action="append", default=[], type=int, help="a number")
+    model: str = flag(default="mine", help="whose")
     clip: bool = switch("", group="clips")
-    table: Path | None = flag(exclusive=True)
-    scorer: str | None = flag(exclusive=True)
+    table: Path | None = flag(exclusive=True, help="a source")
+    scorer: str | None = flag(exclusive=True, help="a source")
 
 
 def read_arguments(*words: str) -> Arguments:
@@ -98,7 +97,7 @@ def read_arguments(*words: str) -> Arguments:
         return 3
 
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add_command(parser.add_subparsers(), "invert", Arguments, run, help="a line")
+    command("invert", Arguments, run, help="a line")(parser.add_subparsers())
     args = parser.parse_args(["invert", *words])
     assert args.run(args) == 3
     return read[0]
@@ -119,6 +118,7 @@ def test_the_help_of_a_command_has_its_own_flags_first_and_describes_it(capsys: 
         read_arguments("--help")
     text = capsys.readouterr().out
     assert "A command that inverts, with an additional value." in text
+    assert "whose (default: mine)" in text
     places = [text.rindex(words) for words in ("--strength", "--table", "--model", "--device", "--steps", "--face")]
     assert places == sorted(places)
     assert text.index("\nclips:") < text.rindex("--clip")
@@ -177,7 +177,7 @@ def test_flags_that_choose_a_face_are_refused_where_none_is_looked_for(
     tmp_path: Path, flags: list[str], message: str | None
 ) -> None:
     if message is None:
-        check_face_arguments(parsed(tmp_path, *flags))
+        parsed(tmp_path, *flags).check_face()
         return
     with pytest.raises(ConfigError, match=message):
-        check_face_arguments(parsed(tmp_path, *flags))
+        parsed(tmp_path, *flags).check_face()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hyperstyle.cli import build_parser, main
 from hyperstyle.cli.config import READY, ConfigParser, add_config_argument
-from hyperstyle.io.typed_config import bundled_configs, read_tables
+from hyperstyle.io.typed_config import read_tables
 from hyperstyle.training.options import resolve
 
 Captured = pytest.CaptureFixture[str]
@@ -78,12 +78,13 @@ class TestInvert:
         options = resolve("hyperstyle", ["mine.toml"], {"hyperstyle.encoder": "enc", "run.out": "r"})
         assert (options.data.train, options.loss.lpips, options.optim.batch) == ("photos/", 0.5, 16)
 
-    @pytest.mark.parametrize("name", sorted(bundled_configs(READY)))
+    @pytest.mark.parametrize("name", sorted(file.stem for file in READY.glob("*.toml")))
     def test_a_ready_file_is_understood_by_its_command_and_says_something(self, name: str) -> None:
         words = {"invert": ["invert", "a.png"], "report": ["evaluate", "report", "avatars", "--out", "o"]}
         words_of = words[name.partition("-")[0]]
         with_it, without = vars(parsed(*words_of, "--config", name)), vars(parsed(*words_of))
         assert with_it.pop("config") == [name]
+        del with_it["run"], without["run"]  # functions, new ones for each parser
         held = read_tables(READY / f"{name}.toml")
         assert {key: with_it[key] for key in held} == held
         assert {key for key in with_it if with_it[key] != without[key]} <= set(held)

@@ -56,7 +56,7 @@ def evaluator_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pyt
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     few = partial(Optimization, projection=2, tuning=11, offsets=2)
-    monkeypatch.setattr("hyperstyle.cli.evaluate_runs.Optimization", few)
+    monkeypatch.setattr("hyperstyle.evaluation.Optimization", few)
 
 
 @pytest.fixture

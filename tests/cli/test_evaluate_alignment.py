@@ -30,7 +30,7 @@ def model_with(
     def use(aligner: Callable[[Image.Image], list[Points]] | None) -> None:
         inverter = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu")
         inverter.aligner = aligner
-        monkeypatch.setattr("hyperstyle.cli.evaluate_runs.load_inverter", lambda _: inverter)
+        monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", lambda _: inverter)
 
     return use
 
@@ -92,7 +92,7 @@ def test_bad_arguments_are_one_line_before_any_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hyperstyle.cli.evaluate_runs.load_inverter", None)  # nobody calls it
+    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", None)  # nobody calls it
     assert main(["evaluate", "alignment", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -14,6 +14,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from hyperstyle import cli
+from hyperstyle.cli import flags
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.io.files import atomic_write
 
@@ -60,13 +61,20 @@ def all_parsers(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) ->
 PARSERS = all_parsers(cli.build_parser())
 
 
+def replace_info(monkeypatch: pytest.MonkeyPatch, run: Callable[[cli.info.InfoArguments], int]) -> None:
+    """Makes `hyperstyle info` call another function."""
+    monkeypatch.setattr(
+        "hyperstyle.cli.info.add_parser", flags.command("info", cli.info.InfoArguments, run, help="a line")
+    )
+
+
 def run_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Makes `hyperstyle info` fail with this error."""
 
-    def run(args: argparse.Namespace) -> int:
+    def run(args: cli.info.InfoArguments) -> int:
         raise error
 
-    monkeypatch.setattr("hyperstyle.cli.info.run", run)
+    replace_info(monkeypatch, run)
 
 
 def test_the_commands_are_those_of_the_documentation() -> None:
@@ -110,14 +118,24 @@ def test_an_error_of_the_library_becomes_one_line_and_exit_code_2(
     assert capsys.readouterr() == ("", "hyperstyle: error: two lines\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such error")
+def test_a_name_that_no_file_can_have_is_one_line_too(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = 300 * "a"
+    for words in (["edit", name, "--edit", "age=1"], ["invert", "a.png", name], ["export", name, "--out", "a.pt"]):
+        assert cli.main(words) == 2
+        assert capsys.readouterr().err == f"hyperstyle: error: no file has a name this long: {name!r}\n"
+    assert exit_of(["invert", "a.png", "--config", name]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_warning_is_one_line_without_the_place_in_the_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(_: argparse.Namespace) -> int:
+    def run(_: cli.info.InfoArguments) -> int:
         warnings.warn("looks\nwrong", UserWarning, stacklevel=1)
         return 0
 
-    monkeypatch.setattr("hyperstyle.cli.info.run", run)
+    replace_info(monkeypatch, run)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert cli.main(["info"]) == 0
@@ -145,7 +163,7 @@ def receives(monkeypatch: pytest.MonkeyPatch, *names: str, during: Callable[[], 
     """Sends `hyperstyle info` the first signal while it writes a file, the others while it cleans up."""
     done: list[str] = []
 
-    def run(args: argparse.Namespace) -> int:
+    def run(args: cli.info.InfoArguments) -> int:
         try:
             with atomic_write("file.txt") as temporary:
                 assert temporary.exists()
@@ -158,7 +176,7 @@ def receives(monkeypatch: pytest.MonkeyPatch, *names: str, during: Callable[[], 
             done.append("cleared up")
         return 0
 
-    monkeypatch.setattr("hyperstyle.cli.info.run", run)
+    replace_info(monkeypatch, run)
     return done
 
 
@@ -205,11 +223,11 @@ def test_who_handles_or_ignores_a_signal_already_goes_on_doing_so(
 def test_outside_the_main_thread_no_signal_is_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 
-    def run(args: argparse.Namespace) -> int:
+    def run(args: cli.info.InfoArguments) -> int:
         seen.append(signal.getsignal(signal.SIGTERM))
         return 0
 
-    monkeypatch.setattr("hyperstyle.cli.info.run", run)
+    replace_info(monkeypatch, run)
     thread = threading.Thread(target=lambda: seen.append(cli.main(["info"])))
     thread.start()
     thread.join()
@@ -222,7 +240,7 @@ def test_a_reader_that_goes_away_is_no_error_message(run_python: Run) -> None:
     code = (
         "import os, sys; read, write = os.pipe(); os.dup2(write, 1); os.close(write); os.close(read)\n"
         "from hyperstyle import cli\n"
-        "cli.info.run = lambda args: print('x' * 100_000) or 0\n"
+        "cli.info.load_inverter = lambda args: print('x' * 100_000)\n"
         "sys.exit(cli.main(['info']))"
     )
     result = run_python("-c", code)

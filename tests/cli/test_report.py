@@ -31,7 +31,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-QUICK = ("--optimized", "0", "--adapt", "0", "--shown", "1", "--lpips", "no", "--device", "cpu", "--quiet")
+QUICK = ("--optimized", "0", "--shown", "1", "--lpips", "no", "--device", "cpu", "--quiet")
 
 
 def test_a_folder_of_images_becomes_a_page(
@@ -78,7 +78,7 @@ def test_photos_that_are_left_out_or_in_which_no_face_is_found_are_named(
 def test_a_configuration_file_of_version_0_1_is_understood(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("old.toml").write_text('optimised = -1\nlpips = "no"\n', encoding="utf-8")
+    Path("old.toml").write_text('optimised = -1\nadapt = 0\nlpips = "no"\n', encoding="utf-8")
     command = ["evaluate", "report", str(tiny_model_dir), "--out", "out", "--device", "cpu", "--quiet"]
     assert main([*command, "--config", "old.toml"]) == 2
     assert "optimized=-1: expected 0 or more" in capsys.readouterr().err
@@ -91,6 +91,7 @@ def test_a_configuration_file_of_version_0_1_is_understood(
         (("--ablation", "a=model", "--ablation", "a=other"), "each once"),
         (("--ablation", "nothing"), "expected NAME=MODEL"),
         (("--count", "0"), "--count 0"),
+        (("--adapt", "8"), "domain adaptation has left the report"),
         (("--methods", "hyperstyle:many"), "METHOD:STEPS"),
         (("--data", "nowhere"), "is no folder"),
     ],

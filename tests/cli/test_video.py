@@ -221,7 +221,7 @@ def test_landmarks_are_refused_for_models_whose_images_are_not_cut_out(
 ) -> None:  # fmt: skip
     unaligned = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
     inverter = SimpleNamespace(model=unaligned, edits=tiny_inverter.edits)
-    monkeypatch.setattr("hyperstyle.cli.edit.load_inverter", lambda args: inverter)
+    monkeypatch.setattr("hyperstyle.cli.video.load_inverter", lambda args: inverter)
     assert edit(tiny_model_dir, material / "turn", "--edit", "age=1") == 2
     assert "--landmarks and --align yes are for faces" in capsys.readouterr().err
 
@@ -234,6 +234,6 @@ def test_paste_back_is_refused_for_models_whose_images_are_not_cut_out(
     tiny_inverter: HyperStyleInverter,
 ) -> None:
     unaligned = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
-    monkeypatch.setattr("hyperstyle.cli.edit.load_inverter", lambda args: SimpleNamespace(model=unaligned))
+    monkeypatch.setattr("hyperstyle.cli.video.load_inverter", lambda args: SimpleNamespace(model=unaligned))
     assert main(["edit", str(material / "turn"), "--clip", "--edit", "age=1", "--paste-back", "--model", "cars"]) == 2
     assert "--paste-back is for faces, and the model 'cars' takes whole images" in capsys.readouterr().err

@@ -11,8 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
-from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import (
+    PyramidEncoder,
+    PyramidEncoderConfig,
+    RestyleEncoder,
+    RestyleEncoderConfig,
+)
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from hyperstyle.convert.encoders import convert_encoder
+from hyperstyle.convert.official import convert_encoder
 from hyperstyle.convert.sniff import SniffedFile, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.networks.encoders.backbones import Backbone

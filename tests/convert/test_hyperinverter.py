@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.convert import convert
-from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
+from hyperstyle.convert.official import hyperinverter
 from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.inverter import HyperStyleInverter
@@ -96,20 +95,6 @@ def test_a_file_without_regressors_is_refused() -> None:
         read(state)
 
 
-@pytest.mark.parametrize(
-    ("encoder", "generator", "missing"),
-    [(False, True, "W encoder"), (True, False, "generator"), (False, False, "W encoder, generator")],
-)
-def test_without_its_generator_and_its_encoder_the_command_that_works_is_named(
-    encoder: bool, generator: bool, missing: str
-) -> None:
-    source = SniffedFile(path=Path("folder/hi.pt"), kind=KIND)
-    command = "hyperstyle convert hi.pt --encoder W_ENCODER.pt --generator STYLEGAN2.pkl --out FOLDER"
-    with pytest.raises(CheckpointError, match=rf"Not given: {missing}\. Run: {re.escape(command)}"):
-        check_complete(source, encoder=encoder, generator=generator)
-    check_complete(source, encoder=True, generator=True)
-
-
 # ---- through `convert` ----
 
 
@@ -148,13 +133,19 @@ def test_the_three_files_become_a_model(
     assert done.source_sha256.keys() == {"hi.pt", "w_encoder.pt", "generator.pt"}
 
 
-def test_alone_it_is_refused_before_anything_is_written(
+def test_without_its_generator_and_its_encoder_the_command_that_works_is_named_before_anything_is_written(
     official: OfficialFiles, file: tuple[Path, HyperInverter], tmp_path: Path
 ) -> None:
-    encoder, _ = official.w_encoder()
-    for options in ({}, {"encoder": encoder}, {"generator": official.bare()}):
-        with pytest.raises(CheckpointError, match=r"Not given: .*Run: hyperstyle convert hi\.pt --encoder"):
-            convert(file[0], tmp_path / "m", **options)  # type: ignore[arg-type]
+    encoder = official.w_encoder()[0]
+    command = r"hyperstyle convert hi\.pt --encoder W_ENCODER\.pt --generator STYLEGAN2\.pkl --out FOLDER"
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "W encoder, generator"),
+        ({"encoder": encoder}, "generator"),
+        ({"generator": official.bare()}, "W encoder"),
+    ]
+    for options, missing in cases:
+        with pytest.raises(CheckpointError, match=rf"Not given: {missing}\. Run: {command}"):
+            convert(file[0], tmp_path / "m", **options)
     assert not (tmp_path / "m").exists()
 
 
@@ -174,7 +165,7 @@ def test_the_numbers_of_the_published_files_are_read_off_their_tensors(
 ) -> None:
     rows = checkpoint_maker.manifest("hyperinverter", f"hyperinverter_{name}")["tensors"]
     shapes = {key.removeprefix("state_dict/"): torch.empty(shape, device="meta") for key, shape, *_ in rows}
-    monkeypatch.setattr("hyperstyle.convert.hyperinverter.fill", lambda empty, *_, **__: empty)
+    monkeypatch.setattr("hyperstyle.convert.official.fill", lambda empty, *_, **__: empty)
     converted = read(shapes, GeneratorConfig.official(size))
     assert converted.network.config == HyperInverterConfig.official(size, backbone=backbone)
     assert converted.network.state_dict().keys() == {

@@ -385,7 +385,7 @@ PAGE = "is a web page and no PyTorch file: the server answered with a page"
 @pytest.mark.parametrize(
     ("place", "spoil", "message"),
     [
-        ("source", _cut_off, r"is cut off or damaged: it ends too early or .* read\. Fetch it again\.$"),
+        ("source", _cut_off, r"is a damaged PyTorch file, or one cut off: .*\. Fetch or make it again\.$"),
         ("source", _page, PAGE),
         ("encoder", _page, PAGE),
         ("generator", _page, PAGE),

@@ -18,17 +18,28 @@ from torch import Tensor
 
 from hyperstyle.convert import convert, read_generator
 from hyperstyle.convert.generators import find_generator
-from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia, nvidia_state
+from hyperstyle.convert.nvidia import _rows, _unused_filters, generator_from_nvidia, load_nvidia
 from hyperstyle.convert.sniff import sniff
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.ops import fir_kernel
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
 
 State = dict[str, Tensor]
 Write = Callable[..., Path]
+
+
+def nvidia_state(generator: Generator) -> dict[str, Tensor]:
+    """The tensors of a generator under NVIDIA's names and in their shapes, copied; `generator_from_nvidia` reversed."""
+    ours = generator.state_dict()
+    state = {name: fir_kernel(gain=1.0).to(generator.latent_avg) for name in sorted(_unused_filters(generator.config))}
+    for row in _rows(generator):
+        tensor = ours[row.ours]
+        state[row.nvidia] = tensor.detach().reshape(tensor.shape[row.axes]) / row.gain
+    return state
 
 
 def build(size: int = 32, channels: tuple[int, ...] = (12, 8, 20, 6), layers: int = 3, rate: float = 0.01) -> Generator:

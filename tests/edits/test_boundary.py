@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.boundary import fit_boundary
+from hyperstyle.edits.interfacegan import fit_boundary
 from hyperstyle.errors import EditError, MissingDependencyError
 
 sklearn = pytest.importorskip("sklearn", reason="boundaries need scikit-learn")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hyperstyle.edits import clip
 from hyperstyle.edits.clip import OpenClip, clip_loss, prepare_averaged, prepare_bicubic
-from hyperstyle.edits.text import TextImageEncoder
+from hyperstyle.edits.protocol import TextImageEncoder
 from hyperstyle.errors import (
     CheckpointError,
     ConfigError,
@@ -166,7 +166,7 @@ def test_a_program_is_read_only_if_it_is_the_published_file(
         CheckpointError, match="TorchScript program and not OpenAI's published file, and it was not run"
     ):
         OpenClip(path, model="tiny-for-tests")
-    monkeypatch.setattr(clip, "_published", lambda *_: ("program.pt", clip.sha256(path)))
+    monkeypatch.setattr(clip, "_needed", lambda *_: (clip.sha256(path), "program.pt"))
     expected = OpenClip(tiny_file, model="tiny-for-tests").encode_text(["a face"])
     torch.testing.assert_close(OpenClip(path, model="tiny-for-tests").encode_text(["a face"]), expected)
 

@@ -7,8 +7,12 @@ import math
 import pytest
 import torch
 
-from hyperstyle.edits.interfacegan import conditional, direction_edit, direction_from, to_boundary
+from hyperstyle.edits.interfacegan import conditional, direction_edit, to_boundary
 from hyperstyle.errors import EditError
+
+
+def direction_of(values: torch.Tensor, where: str = "direction") -> torch.Tensor:
+    return direction_edit(values, name="age", width=8, where=where).direction
 
 
 def test_every_published_shape_of_one_vector_is_that_vector() -> None:
@@ -20,34 +24,34 @@ def test_every_published_shape_of_one_vector_is_that_vector() -> None:
         vector.expand(1, 6, 8),
         vector.expand(6, 8).reshape(1, 48),
     ):
-        assert torch.equal(direction_from(values, width=8), vector)
+        assert torch.equal(direction_of(values), vector)
 
 
 def test_rows_that_differ_stay_and_are_read_in_their_order() -> None:
     rows = torch.randn(6, 8)
     for values in (rows, rows[None], rows.reshape(1, 48), rows.flatten()):
-        assert torch.equal(direction_from(values, width=8), rows)
+        assert torch.equal(direction_of(values), rows)
 
 
 def test_the_precision_of_a_file_is_kept() -> None:
-    assert direction_from(torch.randn(1, 8, dtype=torch.float64), width=8).dtype == torch.float64
+    assert direction_of(torch.randn(1, 8, dtype=torch.float64)).dtype == torch.float64
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (7,), (1, 12), (2, 16), (2, 3, 8), (1, 1, 3, 8)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(EditError, match=r"age\.pt.*\[8\], \[1, 8\], \[1, L, 8\]"):
-        direction_from(torch.ones(shape), width=8, where="age.pt")
+        direction_of(torch.ones(shape), where="age.pt")
 
 
 def test_the_effects_of_channels_are_no_direction() -> None:
     with pytest.raises(EditError, match=r"5376 rows.*StyleClip"):
-        direction_from(torch.ones(5376, 8), width=8)
+        direction_of(torch.ones(5376, 8))
 
 
 @pytest.mark.parametrize("values", [torch.zeros(8), torch.full((8,), math.nan), torch.ones(8, dtype=torch.int64)])
 def test_what_leads_nowhere_is_refused(values: torch.Tensor) -> None:
     with pytest.raises(EditError, match="no direction"):
-        direction_from(values, width=8)
+        direction_of(values)
 
 
 def test_the_range_is_the_same_distance_in_w_for_every_form() -> None:
@@ -58,13 +62,13 @@ def test_the_range_is_the_same_distance_in_w_for_every_form() -> None:
         (unit.expand(4, 8) / 2, False, 10.0, "steps of 0.5 in W"),
         (unit, True, 3.0, "steps of 0.5 in W"),
     ):
-        info = direction_edit(direction, name="age", halved=halved).info
+        info = direction_edit(direction, name="age", width=8, halved=halved).info
         assert (info.low, info.high, info.unit) == (-reach, reach, text)
 
 
 def test_halved_adds_half() -> None:
     direction, w = torch.randn(8), torch.randn(2, 4, 8)
-    torch.testing.assert_close(direction_edit(direction, name="a", halved=True)(w, 3.0), w + 1.5 * direction)
+    torch.testing.assert_close(direction_edit(direction, name="a", width=8, halved=True)(w, 3.0), w + 1.5 * direction)
 
 
 def test_a_conditional_direction_leaves_the_conditions_alone() -> None:

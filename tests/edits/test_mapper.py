@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.edits import Edit, EditInfo, StoredEdit, load_edit, mapper
+from hyperstyle.edits import Edit, EditInfo, StoredEdit, load_edit
 from hyperstyle.edits.mapper import LatentMapper, MapperEdit, StyleMapper, load_mapper
 from hyperstyle.errors import CheckpointError, EditError, WeightsError
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
@@ -101,7 +101,7 @@ def test_a_mapper_of_styles_moves_the_layers_that_it_has(tmp_path: Path) -> None
     generator = Generator(GeneratorConfig(16, channels=(6, 4, 3), latent_width=5, mapping_layers=1))
     widths = {spec.index: spec.channels_in for spec in generator.layers if not spec.torgb}
     tensors = {n: t for index, width in widths.items() for n, t in tensors_of(f"mapper_{index}", width).items()}
-    edit = load_mapper(checkpoint(tmp_path / "beard.pt", tensors), name="beard")
+    edit = load_mapper(checkpoint(tmp_path / "beard.pt", tensors))
     assert (edit.info.name, edit.info.space) == ("beard", "styles")
     styles = generator.styles(torch.randn(2, 5))
     edited = edit(styles, torch.tensor([0.1, 0.0]))
@@ -241,8 +241,3 @@ def test_tensors_have_their_published_names(reference_dir: Path) -> None:
         of_styles = list(StyleMapper({spec.index: spec.channels_in for spec in layers if not spec.torgb}).state_dict())
     assert of_styles[:5] == names["stylespace_mapper_keys_first5"]
     assert len(of_styles) == names["stylespace_mapper_n_keys"]
-
-
-def test_layers_have_the_names_of_the_generator() -> None:
-    for spec in layer_table(GeneratorConfig.official(1024)):
-        assert mapper._layer_name(spec.index) == spec.name

@@ -18,7 +18,7 @@ import torch
 from hyperstyle.edits import DirectionEdit, EditInfo, load_edit, save_edit
 from hyperstyle.edits.catalog import GANSPACE
 from hyperstyle.edits.ganspace import GanspaceEdit
-from hyperstyle.edits.interfacegan import conditional, direction_from, to_boundary
+from hyperstyle.edits.interfacegan import conditional, direction_edit, to_boundary
 from hyperstyle.errors import CheckpointError, EditError, HyperStyleError, MissingFileError
 
 ROW = torch.nn.functional.normalize(torch.arange(1.0, 9.0), dim=0)
@@ -174,7 +174,7 @@ def test_the_relative_form_of_a_published_name(tmp_path: Path) -> None:
         assert torch.equal(edit(w, 0.0), w)
         expected = w.clone()
         step = values["std"][entry.component] * values["comp"][entry.component, 0]
-        expected[:, entry.first : entry.end] += 2 * step
+        expected[:, slice(*entry.rows)] += 2 * step
         torch.testing.assert_close(edit(w, 2.0), expected)
 
 
@@ -370,8 +370,8 @@ def test_the_cars_edits_equal_the_recording(editing_dir: Path) -> None:
         entry = GANSPACE["cars"][name]
         edited = edit(code[None], entry.strength)[0]
         _assert_close(edited, golden["cars_edited"][i + 1], 1e-6)
-        _assert_close((edited - code)[entry.first], golden[f"cars_delta_{i}"][0], 1e-6)
-        _assert_close((edit(w[None], entry.strength)[0] - w)[entry.first], golden[f"cars_w_delta_{i}"][0], 1e-6)
+        _assert_close((edited - code)[entry.rows[0]], golden[f"cars_delta_{i}"][0], 1e-6)
+        _assert_close((edit(w[None], entry.strength)[0] - w)[entry.rows[0]], golden[f"cars_w_delta_{i}"][0], 1e-6)
 
 
 @pytest.mark.reference
@@ -399,12 +399,12 @@ def test_the_catalog_says_what_the_published_lists_say(editing_dir: Path) -> Non
     ):
         for name, values in lists[listed].items():
             entry = GANSPACE[domain][name]
-            assert [entry.component, entry.first, entry.end, entry.strength] == values
+            assert [entry.component, *entry.rows, entry.strength] == values
             assert entry.reach >= abs(entry.strength)
     for values in lists["ganspace teaser notebook (absolute coordinate)"]:
         if values["domain"] == "ffhq":
             entry = GANSPACE["faces"][values["name"]]
-            component = entry.component, entry.first, entry.end
+            component = entry.component, *entry.rows
             assert component == (values["component"], values["start"], values["end"])
 
 
@@ -442,7 +442,7 @@ def test_tensors_without_plain_numbers_are_no_directions(tmp_path: Path) -> None
     with pytest.raises(EditError, match="expected a plain one"):
         load_edit(tmp_path / "age.pt", width=8)
     with pytest.raises(EditError, match="expected a plain one"):
-        direction_from(torch.ones(8).to_sparse(), width=8)
+        direction_edit(torch.ones(8).to_sparse(), name="age", width=8)
 
 
 def test_a_width_below_one_and_a_name_that_no_file_can_have_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.edits import statistics
+from hyperstyle.edits.protocol import TextImageEncoder
 from hyperstyle.edits.statistics import (
     StyleClipSampling,
-    channel_effects,
     effects_of_features,
     fit_styleclip,
     style_statistics,
 )
-from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.methods.projector import Projection
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -57,12 +57,12 @@ def codes(generator: Generator, settings: StyleClipSampling, count: int) -> Tens
 
 
 def test_statistics_are_those_of_the_styles_of_truncated_codes(generator: Generator) -> None:
-    statistics = style_statistics(generator, SETTINGS)
+    mean, std = style_statistics(generator, SETTINGS)
     styles = generator.styles(codes(generator, SETTINGS, 1500))
-    assert list(statistics.mean) == list(statistics.std) == [spec.name for spec in generator.layers]
+    assert list(mean) == list(std) == [spec.name for spec in generator.layers]
     for name, style in styles.items():
-        torch.testing.assert_close(statistics.mean[name], style.mean(0), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(statistics.std[name], style.std(0, correction=0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(mean[name], style.mean(0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(std[name], style.std(0, correction=0), atol=1e-5, rtol=1e-5)
 
 
 def test_only_the_first_rows_are_truncated(generator: Generator) -> None:
@@ -81,7 +81,7 @@ def test_fewer_codes_are_the_first_of_more(generator: Generator) -> None:
 
 def test_each_channel_is_moved_alone_to_both_sides_of_its_mean(generator: Generator) -> None:
     eye, statistics = Eye(), style_statistics(generator, SETTINGS)
-    effects = channel_effects(generator, eye, statistics, SETTINGS)
+    effects = fit_styleclip(generator, eye, SETTINGS).effects
     assert {name: tuple(effect.shape) for name, effect in effects.items()} == {
         spec.name: (spec.channels_in, 6) for spec in generator.layers if not spec.torgb
     }
@@ -89,7 +89,7 @@ def test_each_channel_is_moved_alone_to_both_sides_of_its_mean(generator: Genera
         styles = generator.styles(codes(generator, SETTINGS, 3))
         sides = []
         for sign in (-1, 1):
-            styles[name][:, channel] = statistics.mean[name][channel] + sign * 5 * statistics.std[name][channel]
+            styles[name][:, channel] = statistics[0][name][channel] + sign * 5 * statistics[1][name][channel]
             sides.append(eye.encode_image(generator.synthesize(styles).clamp(-1, 1)))
         minus, plus = (F.normalize(side) for side in sides)
         expected = F.normalize(F.normalize(plus - minus).mean(0), dim=0)
@@ -98,38 +98,39 @@ def test_each_channel_is_moved_alone_to_both_sides_of_its_mean(generator: Genera
 
 def test_convolutions_beyond_the_reach_are_left_out(generator: Generator) -> None:
     settings = StyleClipSampling(samples=100, images=2, reach=8)
-    effects = channel_effects(generator, Eye(), style_statistics(generator, settings), settings)
+    effects = fit_styleclip(generator, Eye(), settings).effects
     assert list(effects) == ["b4.conv1", "b8.conv0", "b8.conv1"]
 
 
 def test_an_interrupted_run_goes_on_where_it_was(generator: Generator, tmp_path: Path) -> None:
-    path, statistics = tmp_path / "progress.safetensors", style_statistics(generator, SETTINGS)
-    effects = channel_effects(generator, Eye(), statistics, SETTINGS)
+    path = tmp_path / "progress.safetensors"
+    effects = fit_styleclip(generator, Eye(), SETTINGS).effects
 
     def stop(_: str, done: int, __: int) -> None:
         if done == 11:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        channel_effects(generator, Eye(), statistics, SETTINGS, progress_file=path, on_progress=stop)
+        fit_styleclip(generator, Eye(), SETTINGS, progress_file=path, on_progress=stop)
     eye, reported = Eye(), []
-    again = channel_effects(
-        generator, eye, statistics, SETTINGS, progress_file=path, on_progress=lambda *step: reported.append(step)
-    )
+    again = fit_styleclip(
+        generator, eye, SETTINGS, progress_file=path, on_progress=lambda *step: reported.append(step)
+    ).effects
+    reported = [step for step in reported if step[0] == "effects of channels"]
     channels = sum(len(effect) for effect in effects.values())
     assert reported[0] == ("effects of channels", 12, channels)
     assert reported[-1] == ("effects of channels", channels, channels)
     assert eye.seen == 3 + 6 * (channels - 11)
     assert all(torch.equal(again[name], effect) for name, effect in effects.items())
     eye = Eye()
-    channel_effects(generator, eye, statistics, SETTINGS, progress_file=path)
+    fit_styleclip(generator, eye, SETTINGS, progress_file=path)
     assert eye.seen == 3
     assert [file.name for file in tmp_path.iterdir()] == ["progress.safetensors"]
 
 
 def test_progress_of_something_else_is_refused(generator: Generator, tmp_path: Path) -> None:
-    path, statistics = tmp_path / "progress.safetensors", style_statistics(generator, SETTINGS)
-    channel_effects(generator, Eye(), statistics, SETTINGS, progress_file=path)
+    path = tmp_path / "progress.safetensors"
+    fit_styleclip(generator, Eye(), SETTINGS, progress_file=path)
     other = Generator(generator.config)
     cases: list[tuple[Generator, Eye, StyleClipSampling]] = [
         (generator, Eye(1), SETTINGS),
@@ -138,7 +139,7 @@ def test_progress_of_something_else_is_refused(generator: Generator, tmp_path: P
     ]
     for network, eye, settings in cases:
         with pytest.raises(CheckpointError, match="another generator, encoder or other settings"):
-            channel_effects(network, eye, statistics, settings, progress_file=path)
+            fit_styleclip(network, eye, settings, progress_file=path)
 
 
 def test_the_encoder_sees_the_content_only(generator: Generator) -> None:
@@ -150,8 +151,7 @@ def test_the_encoder_sees_the_content_only(generator: Generator) -> None:
             return super().encode_image(images)
 
     settings = StyleClipSampling(samples=10, images=1, reach=4)
-    statistics = style_statistics(generator, settings)
-    channel_effects(generator, Tall(), statistics, settings, content=lambda image: image[:, :, 2:14])
+    fit_styleclip(generator, Tall(), settings, content=lambda image: image[:, :, 2:14])
     assert heights == {12}
 
 
@@ -163,7 +163,7 @@ def test_a_channel_without_effect_gets_zeros() -> None:
 def test_the_measurements_make_edits_from_texts(generator: Generator) -> None:
     eye = Eye()
     assert isinstance(eye, TextImageEncoder)
-    styleclip = fit_styleclip(generator, eye, SETTINGS, templates=["a photo of {}"], model="0123")
+    styleclip = replace(fit_styleclip(generator, eye, SETTINGS, model="0123"), templates=["a photo of {}"])
     edit = styleclip("an old face", neutral="a face", beta=0.01)
     assert edit.info.model == "0123"
     styles = generator.styles(codes(generator, SETTINGS, 2))

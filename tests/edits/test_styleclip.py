@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.edits.protocol import TextEdits
 from hyperstyle.edits.styleclip import StyleClip, default_templates
-from hyperstyle.edits.text import TextEdits
 from hyperstyle.errors import (
     CheckpointError,
     ConfigError,

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from hyperstyle.edits import EditInfo
+from hyperstyle.edits.catalog import CHANNELS
 from hyperstyle.edits.protocol import StoredEdit
-from hyperstyle.edits.stylespace import CHANNELS, StyleEdit, channel_edit, published_channels, style_vectors
+from hyperstyle.edits.stylespace import StyleEdit, channel_edit, published_channels
 from hyperstyle.errors import EditError
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
@@ -159,8 +160,6 @@ def test_channels_of_a_stylegan_are_those_of_its_styles() -> None:
     moved = edit(styles, 2.0)
     assert torch.equal(moved["b4.const"] - styles["b4.const"] > 1, torch.arange(16)[None] == 15)
     assert torch.equal(moved["b16.conv1"] - styles["b16.conv1"] > 1, torch.arange(8)[None] == 7)
-    widths = [torch.zeros(style.shape[1]) for style in styles.values()]
-    assert list(style_vectors(widths, generator.layers, "a file")) == list(styles)
 
 
 @pytest.mark.parametrize("deviations", [{}, {"b8.conv1": torch.ones(5)}])
@@ -188,8 +187,9 @@ def test_published_channels_may_be_moved_by_deviations() -> None:
 @pytest.mark.parametrize("domain", list(CHANNELS))
 def test_every_published_name_is_one_of_its_generator(domain: str) -> None:
     published = CHANNELS[domain]
+    layers = layer_table(GeneratorConfig.official(published.size))
     for name, channels in published.channels.items():
-        edit = published_channels(name, published.layers, domain=domain)
+        edit = published_channels(name, layers, domain=domain)
         assert sum(int(change.count_nonzero()) for change in edit.changes.values()) == len(channels)
 
 
@@ -204,17 +204,6 @@ def test_every_published_name_is_one_of_its_generator(domain: str) -> None:
 def test_what_was_not_published_is_refused(name: str, domain: str, size: int, message: str) -> None:
     with pytest.raises(EditError, match=message):
         published_channels(name, layer_table(GeneratorConfig.official(size)), domain=domain)
-
-
-def test_vectors_of_all_layers_and_of_convolutions_are_recognized_by_their_widths() -> None:
-    every = [torch.full((spec.channels_in,), float(spec.index)) for spec in LAYERS]
-    assert list(style_vectors(every, LAYERS, "f")) == [spec.name for spec in LAYERS]
-    vectors = style_vectors([v for v, spec in zip(every, LAYERS, strict=True) if not spec.torgb], LAYERS, "f")
-    assert [(name, float(v[0])) for name, v in vectors.items()] == [
-        (spec.name, float(spec.index)) for spec in LAYERS if not spec.torgb
-    ]
-    with pytest.raises(EditError, match="f holds 7 vectors"):
-        style_vectors(every[:-1], LAYERS, "f")
 
 
 def test_an_inversion_stores_the_edit_separately_from_its_codes_and_undoing_it_restores_the_image(

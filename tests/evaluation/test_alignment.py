@@ -32,12 +32,17 @@ def test_two_detectors_are_compared_face_by_face(tmp_path: Path, portrait: Portr
     def other_detector(_: Image.Image) -> list[Points]:
         return [first, first + np.array([500, 0]), second]
 
-    compared = compare_detectors(detector, other_detector, photos_of(tmp_path).images)
-    assert [(d.photo, d.size, d.faces) for d in compared] == [("a.png", (80, 64), (2, 3)), ("b.png", (80, 64), (2, 3))]
-    assert compared[0].corners == pytest.approx((0, 5))
+    photos, progress = photos_of(tmp_path).images, []
+    compared = compare_detectors(detector, other_detector, photos, lambda *now: progress.append(now))
+    assert progress == [("comparing", 1, 2), ("comparing", 2, 2)]
+    assert [(d["photo"], d["size"], d["faces"]) for d in compared] == [
+        ("a.png", (80, 64), (2, 3)),
+        ("b.png", (80, 64), (2, 3)),
+    ]
+    assert compared[0]["corners"] == pytest.approx([0, 5])
     sides = [np.hypot(*(quad[1] - quad[0])) for quad in map(ffhq_quad, (first, second))]
-    assert compared[0].sides == pytest.approx(sides)
-    assert compare_detectors(detector, lambda _: [], photos_of(tmp_path).images)[0].corners == ()
+    assert compared[0]["sides"] == pytest.approx(sides)
+    assert compare_detectors(detector, lambda _: [], photos, lambda *_: None)[0]["corners"] == []
 
 
 def test_photos_are_recognized_by_their_content_and_what_is_left_out_is_listed(tmp_path: Path) -> None:

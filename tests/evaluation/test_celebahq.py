@@ -16,13 +16,11 @@ from torch import Tensor
 
 from hyperstyle import ConfigError, HyperStyleInverter, MethodError, metrics
 from hyperstyle.cli import main
-from hyperstyle.evaluation import celebahq, held_out_avatars
-from hyperstyle.evaluation.celebahq import Networks, evaluate_celebahq
+from hyperstyle.evaluation import celebahq, distribution, held_out_avatars
+from hyperstyle.evaluation.celebahq import evaluate_celebahq
 from hyperstyle.evaluation.engine import Trial
 from hyperstyle.evaluation.images import EvaluationImages, folder_images
 from hyperstyle.images import load_image, save_image, to_images, to_tensor
-
-WITHOUT_LPIPS = Networks(lpips=False)
 
 
 @pytest.fixture
@@ -43,7 +41,7 @@ def images(folder: Path, tiny_inverter: HyperStyleInverter) -> EvaluationImages:
 def test_mse_is_that_of_reconstructions_in_256_levels(
     images: EvaluationImages, tiny_inverter: HyperStyleInverter, tmp_path: Path
 ) -> None:
-    result = evaluate_celebahq(tiny_inverter, images, tmp_path / "out", networks=WITHOUT_LPIPS)
+    result = evaluate_celebahq(tiny_inverter, images, tmp_path / "out", lpips=False)
     assert [row["method"] for row in result.table.rows] == ["hyperstyle", "w-encoder"]
     for row in result.table.rows:
         errors = []
@@ -56,9 +54,9 @@ def test_mse_is_that_of_reconstructions_in_256_levels(
         seconds = row["seconds"]
         assert isinstance(seconds, float)
         assert seconds > 0
-    assert "3 images of test" in result.table.about
-    assert "2,824 images" in result.table.about
-    assert {figure.what for figure in result.missing} == {"LPIPS", "ID", "FID"}
+    assert "3 images of test" in result.about
+    assert "2,824 images" in result.about
+    assert {row["what"] for row in result.missing.rows} == {"LPIPS", "ID", "FID"}
     assert [row["method"] for row in result.published.rows] == ["hyperstyle"]
     assert result.published.rows[0]["lpips"] == 0.0985
 
@@ -83,9 +81,10 @@ def test_identity_and_fid_compare_files_of_the_generator_s_size(
 
     monkeypatch.setattr(celebahq, "face_identity", lambda network, mtcnn, device: same_person)
     monkeypatch.setattr(celebahq, "features_of", lambda model, path: (features, "Inception"))
-    monkeypatch.setattr(celebahq, "distance", lambda real, rebuilt: SimpleNamespace(fid=float(len(real))))
-    networks = Networks(False, Path("face.pth"), Path("mtcnn"), Path("inception.pth"))
-    (row,) = evaluate_celebahq(tiny_inverter, images, tmp_path / "out", [Trial("w-encoder")], networks).table.rows
+    monkeypatch.setattr(distribution, "distance", lambda real, rebuilt: SimpleNamespace(fid=float(len(real))))
+    files = {"identity": Path("face.pth"), "mtcnn": Path("mtcnn"), "inception": Path("inception.pth")}
+    trials = [Trial("w-encoder")]
+    (row,) = evaluate_celebahq(tiny_inverter, images, tmp_path / "out", trials, lpips=False, **files).table.rows
     assert (row["identity"], row["fid"]) == (0.5, 3.0)
     original = to_tensor(load_image(folder / "0.png"))[None]
     rebuilt, target = compared[0]
@@ -99,11 +98,11 @@ def test_a_second_call_measures_nothing_again(
     images: EvaluationImages, tiny_inverter: HyperStyleInverter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = [Trial("hyperstyle"), Trial("hyperstyle", 1)]
-    first = evaluate_celebahq(tiny_inverter, images, tmp_path, trials, WITHOUT_LPIPS)
+    first = evaluate_celebahq(tiny_inverter, images, tmp_path, trials, lpips=False)
     monkeypatch.setattr(HyperStyleInverter, "invert", lambda *_, **__: pytest.fail("inverted again"))
-    assert evaluate_celebahq(tiny_inverter, images, tmp_path, trials, WITHOUT_LPIPS) == first
+    assert evaluate_celebahq(tiny_inverter, images, tmp_path, trials, lpips=False) == first
     with pytest.raises(ConfigError, match="was begun with pictures"):
-        evaluate_celebahq(tiny_inverter, replace(images, source="other"), tmp_path, trials, WITHOUT_LPIPS)
+        evaluate_celebahq(tiny_inverter, replace(images, source="other"), tmp_path, trials, lpips=False)
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is(
@@ -112,11 +111,11 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(
     monkeypatch.setattr(HyperStyleInverter, "invert", lambda *_, **__: pytest.fail("it has begun"))
     out = tmp_path / "out"
     with pytest.raises(MethodError, match="e4e"):
-        evaluate_celebahq(tiny_inverter, images, out, [Trial("e4e")], WITHOUT_LPIPS)
+        evaluate_celebahq(tiny_inverter, images, out, [Trial("e4e")], lpips=False)
     with pytest.raises(ConfigError, match="each once"):
-        evaluate_celebahq(tiny_inverter, images, out, [Trial("hyperstyle")] * 2, WITHOUT_LPIPS)
+        evaluate_celebahq(tiny_inverter, images, out, [Trial("hyperstyle")] * 2, lpips=False)
     with pytest.raises(ConfigError, match="--identity and --mtcnn go together"):
-        evaluate_celebahq(tiny_inverter, images, out, networks=Networks(False, identity=Path("face.pth")))
+        evaluate_celebahq(tiny_inverter, images, out, lpips=False, identity=Path("face.pth"))
     assert not out.exists()
 
 

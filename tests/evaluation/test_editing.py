@@ -12,8 +12,9 @@ from torch import Tensor
 from hyperstyle import ConfigError, EditError, HyperStyleInverter, Inversion, MethodError
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.evaluation import EditCurve, Editing, evaluate_editing, held_out_avatars
-from hyperstyle.evaluation.editing import monotone_share, population_std, spearman, strengths_of
+from hyperstyle.evaluation.editing import monotone_share, spearman, strengths_of
 from hyperstyle.evaluation.grids import editing_grid
+from hyperstyle.evaluation.held_out import attribute_deviations
 from hyperstyle.evaluation.plots import editing_plot
 
 COUNT = 9  # two batches
@@ -44,7 +45,7 @@ def test_every_figure_is_that_of_the_edited_inversions(offsets: bool, editing: E
     evaluator, variant = inversion.model.evaluator, inversion if offsets else inversion.initial
     assert evaluator is not None
     assert inversion.crop is not None
-    std = {trait: population_std([trait])[trait] for trait in ("age", "smile")}
+    std = attribute_deviations()
     curve = curve_of(editing, "smile", offsets)
     assert [point.strength for point in curve.points] == [-3, 0, 3]
     with torch.no_grad():
@@ -134,7 +135,7 @@ def test_strengths_go_over_the_range_and_hold_zero(
 
 
 def test_the_spread_of_traits_is_that_of_the_population() -> None:
-    spread = population_std(["age", "glasses"])
+    spread = attribute_deviations()
     assert spread["age"] == pytest.approx(12**-0.5, rel=0.02)  # evenly between 0 and 1
     assert spread["glasses"] == pytest.approx((0.28 * 0.72) ** 0.5, rel=0.02)
 

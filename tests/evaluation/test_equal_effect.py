@@ -13,8 +13,9 @@ from torch import Tensor
 
 from hyperstyle import ConfigError, EditError, HyperStyleInverter, Inversion, MethodError
 from hyperstyle.evaluation import Optimization, held_out_avatars
-from hyperstyle.evaluation.editing import population_std, strengths_of
+from hyperstyle.evaluation.editing import strengths_of
 from hyperstyle.evaluation.equal_effect import EffectCurve, at_changes, effect_curves
+from hyperstyle.evaluation.held_out import attribute_deviations
 from hyperstyle.evaluation.methods import EqualEffect, evaluate_equal_effect
 from hyperstyle.evaluation.plots import equal_effect_plot
 
@@ -39,7 +40,7 @@ def assert_same(curve: EffectCurve, inversions: list[Inversion]) -> None:
     evaluator = inversions[0].model.evaluator
     assert evaluator is not None
     assert curve.strengths == strengths_of(-3, 3, 5)
-    column, spread = evaluator.config.traits.index("smile"), population_std(["smile"])["smile"]
+    column, spread = evaluator.config.traits.index("smile"), attribute_deviations()["smile"]
     for inversion, change, identity in zip(inversions, curve.changes, curve.identities, strict=True):
         assert inversion.crop is not None
         with torch.no_grad():

@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.evaluation.loading import Spread, _read, measure_loading, run_in_subprocess
+from hyperstyle.errors import ConfigError, ModelNotFoundError
+from hyperstyle.evaluation.loading import measure_loading, run_in_subprocess, spread
 from hyperstyle.io.components import load_tensors
 from hyperstyle.io.files import peak_memory
+from hyperstyle.io.hub import resolve
 
 
 def test_every_figure_is_there_and_they_fit_together(tiny_model_dir: Path, tmp_path: Path) -> None:
@@ -23,34 +24,34 @@ def test_every_figure_is_there_and_they_fit_together(tiny_model_dir: Path, tmp_p
     )
     tensors = [load_tensors(file)[0] for file in tiny_model_dir.glob("*/model.safetensors")]
     values = sum(tensor.nbytes for part in tensors for tensor in part.values())
-    assert values < loading.weights < values + 100_000  # and the headers
-    assert (loading.model, loading.steps, loading.repeats) == (str(tiny_model_dir), 1, 1)
-    assert loading.machine["torch"] == torch.__version__
-    seconds = (loading.seconds, loading.official_seconds, loading.official_mapped_seconds)
-    assert all(s is not None and 0 < s.low <= s.median <= s.high for s in seconds)
-    if loading.imported is not None:
-        assert loading.loaded is not None
-        assert loading.inverted is not None
-        assert 50_000_000 < loading.imported.low <= loading.loaded.low <= loading.inverted.low
-        assert loading.share == loading.weights / loading.inverted.median
+    assert values < loading["weights"] < values + 100_000  # and the headers
+    assert (loading["model"], loading["steps"], loading["repeats"]) == (str(tiny_model_dir), 1, 1)
+    assert loading["machine"]["dtype"] == "float32"
+    assert loading["machine"]["torch"] == torch.__version__
+    for key in ("seconds", "official_seconds", "official_mapped_seconds"):
+        assert 0 < loading[key]["low"] <= loading[key]["median"] <= loading[key]["high"]
+    if loading["imported"] is not None:
+        low = [loading[key]["low"] for key in ("imported", "loaded", "inverted")]
+        assert 50_000_000 < low[0] <= low[1] <= low[2]
+        assert loading["share"] == loading["weights"] / loading["inverted"]["median"]
 
 
-def test_what_goes_wrong_in_the_other_process_is_raised_here(tiny_model_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "official.pt").write_bytes(b"<html></html>")
-    with pytest.raises(CheckpointError, match="is a web page and no PyTorch file"):
-        run_in_subprocess(_read, (tmp_path / "official.pt",), False)
+def test_what_goes_wrong_in_the_other_process_is_raised_here(tiny_model_dir: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="no/such/model/here"):
+        run_in_subprocess(resolve, "no/such/model/here")  # which loads no PyTorch there
     with pytest.raises(ConfigError, match="0 repeats: expected 1 or more"):
         measure_loading(tiny_model_dir, repeats=0)
 
 
 def test_a_spread_is_median_smallest_and_largest() -> None:
-    assert Spread.of([3.0, 1.0, 10.0]) == Spread(3.0, 1.0, 10.0)
+    assert spread([3.0, 1.0, 10.0]) == {"median": 3.0, "low": 1.0, "high": 10.0}
 
 
 @pytest.mark.skipif(peak_memory() is None, reason="this system does not tell")
 def test_peak_memory_rises_with_what_is_used_and_never_falls(run_python: Any) -> None:
     code = """
 from hyperstyle.io.files import peak_memory
+from hyperstyle.io.hub import resolve
 before = peak_memory()
 used = b"x" * 300_000_000
 during = peak_memory()

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from hyperstyle import HyperStyleInverter, metrics
-from hyperstyle.evaluation import Optimization, Optimized, evaluate_reconstruction, held_out_avatars
-from hyperstyle.methods.offsets import optimize_offsets
-from hyperstyle.methods.projector import Projection, project
-from hyperstyle.methods.pti import PivotalTuning, tune
+from hyperstyle.evaluation import Optimization, Optimized, Point, Row, evaluate_reconstruction, held_out_avatars
+from hyperstyle.evaluation.optimized import equivalences, steps_to_reach
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.projector import Projection, Projector, code_statistics
+from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 
 SETTINGS = Optimization(3, projection=3, tuning=12, offsets=4)
 
@@ -62,29 +64,23 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
 
     rows = {row.method: row for row in optimized.rows}
     # Each image on its own, as it is timed: batches are rounded otherwise, and Adam enlarges that.
-    parts = [slice(i, i + 1) for i in range(3)]
-    settings = Projection(steps=3, optimize_noise=False)
-    w = torch.cat([project(crops[part], model.generator, loss, settings).w for part in parts])
-    with torch.no_grad():
-        assert rows["optimize-w"].l2 == pytest.approx(mean_l2(model.generator(w), crops), rel=1e-5)
+    mean = model.generator.broadcast(code_statistics(model.generator, Projection().samples)[0][None])
+    projector = Projector(Projection(steps=3, optimize_noise=False), loss, l2=0.0)
+    pivots = [projector(crop[None], Inversion(model, mean)) for crop in crops]
+    assert rows["optimize-w"].l2 == pytest.approx(mean_l2(torch.cat([p.tensor for p in pivots]), crops), rel=1e-5)
 
-    tuned = [
-        tune(crop[None], code[None], model.generator, distance, PivotalTuning(steps=12, threshold=0.0))
-        for crop, code in zip(crops, w, strict=True)
-    ]
-    with torch.no_grad():
-        images = torch.cat([generator(code[None]) for generator, code in zip(tuned, w, strict=True)])
+    tuner = PivotalTuner(PivotalTuning(steps=12), distance)
+    images = torch.cat([tuner(crop[None], pivot).tensor for crop, pivot in zip(crops, pivots, strict=True)])
     assert rows["pti"].l2 == pytest.approx(mean_l2(images, crops), rel=1e-5)
     torch.testing.assert_close(optimized.shown["PTI"], images, atol=2e-5, rtol=0)
 
-    start = full_inverter.invert(list(crops), method="w-encoder", align=False).w
+    start = full_inverter.invert(list(crops), method="w-encoder", align=False)
     layers = model.hypernetwork.config.layers
-    rendered = []
-    for part in parts:
-        offsets = optimize_offsets(crops[part], start[part], model.generator, layers, loss, steps=4)
-        with torch.no_grad():
-            rendered.append(model.generator(start[part], offsets))
-    assert rows["offsets"].l2 == pytest.approx(mean_l2(torch.cat(rendered), crops), rel=1e-4)
+    tuned = [
+        OffsetTuner(steps=4, lr=0.02, layers=layers, loss=distance)(crop[None], single)
+        for crop, single in zip(crops, start, strict=True)
+    ]
+    assert rows["offsets"].l2 == pytest.approx(mean_l2(torch.cat([t.tensor for t in tuned]), crops), rel=1e-4)
 
 
 def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimized: Optimized) -> None:
@@ -124,3 +120,41 @@ def test_progress_counts_images_times_steps(optimized: Optimized, progress: list
     assert [now for now in progress if now[0] == "optimize-w"] == [("optimize-w", done, 9) for done in range(1, 10)]
     assert [now for now in progress if now[0] == "pti"][-1] == ("pti", 36, 36)
     assert [now for now in progress if now[0] == "offsets"][-1] == ("offsets", 12, 12)
+
+
+STEPS = [0.0, 10.0, 20.0, 50.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "target", "higher", "expected"),
+    [
+        ([1.0, 0.5, 0.2, 0.1], 0.75, False, 5.0),
+        ([1.0, 0.5, 0.2, 0.1], 0.5, False, 10.0),
+        ([1.0, 0.5, 0.2, 0.1], 0.15, False, 35.0),
+        ([1.0, 0.5, 0.2, 0.1], 2.0, False, 0.0),  # the pivot is better already
+        ([1.0, 0.5, 0.2, 0.1], 0.05, False, None),
+        ([1.0, 0.5, 0.6, 0.1], 0.55, False, 9.0),  # the first time, though it is lost again
+        ([0.2, 0.4, 0.6, 0.9], 0.5, True, 15.0),
+        ([0.2, 0.4, 0.6, 0.9], 0.95, True, None),
+    ],
+)
+def test_the_first_step_that_is_as_good_lies_between_recorded_ones(
+    values: list[float], target: float, higher: bool, expected: float | None
+) -> None:
+    assert steps_to_reach(STEPS, values, target, higher=higher) == (
+        None if expected is None else pytest.approx(expected)
+    )
+
+
+def test_times_are_in_units_of_one_inversion_with_and_without_the_pivot() -> None:
+    row = Row("hyperstyle", 0.3, None, 0.95, 0.9, 0.5, (0.4, 0.6), 16, 4)
+    tuning = [Point(0, 0.5, None, 0.8, 0.0), Point(10, 0.1, None, 0.85, 4.0), Point(20, 0.05, None, 0.9, 8.0)]
+    l2, identity = equivalences(row, tuning, pivot_seconds=6.0)
+    assert (l2.figure, l2.target, l2.steps, l2.seconds) == ("l2", 0.3, pytest.approx(5), pytest.approx(2))
+    assert (l2.times, l2.times_with_pivot) == (pytest.approx(4), pytest.approx(16))
+    assert (identity.figure, identity.steps, identity.times, identity.times_with_pivot) == (
+        "identity",
+        None,
+        None,
+        None,
+    )

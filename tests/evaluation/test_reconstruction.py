@@ -19,7 +19,7 @@ def inverter(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
 
 def test_rows_hold_the_means_over_the_images(full_inverter: HyperStyleInverter) -> None:
     crops = held_out_avatars(9, 32)  # more than a sheet shows
-    result = evaluate_reconstruction(full_inverter, crops)
+    result = evaluate_reconstruction(full_inverter, crops, curve=0)
     assert [row.method for row in result.rows] == ["w-encoder", "hyperstyle"]
     inversion = full_inverter.invert(list(crops), align=False)
     for row, same in zip(result.rows, (inversion.initial, inversion), strict=True):
@@ -44,11 +44,11 @@ def test_the_curve_is_that_of_inversions_with_so_many_steps(full_inverter: Hyper
 def test_without_an_evaluator_and_a_curve_there_is_less(inverter: HyperStyleInverter) -> None:
     progress: list[tuple[str, int, int]] = []
     result = evaluate_reconstruction(
-        inverter, held_out_avatars(9, 32), curve=0, on_progress=lambda *now: progress.append(now)
+        inverter, held_out_avatars(2, 32), curve=0, on_progress=lambda *now: progress.append(now)
     )
     assert result.curve == ()
     assert [(row.perceptual, row.identity) for row in result.rows] == [(None, None)] * 2
-    assert [now for now in progress if now[0] == "hyperstyle"] == [("hyperstyle", done, 9) for done in range(1, 10)]
+    assert [now for now in progress if now[0] == "hyperstyle"] == [("hyperstyle", 1, 2), ("hyperstyle", 2, 2)]
 
 
 def test_a_model_without_a_hypernetwork_has_the_encoders_row_alone(full_inverter: HyperStyleInverter) -> None:

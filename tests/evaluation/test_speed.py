@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,12 +17,10 @@ from hyperstyle.evaluation.cases import (
     Implementation,
     Parts,
     Work,
-    crops_of,
     parts_of,
     peak_in_subprocess,
     prepared,
 )
-from hyperstyle.evaluation.speed_figures import PAIRS, Memory, Speed
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
@@ -58,7 +54,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Implementation | None, 
     """No separate processes and no ceilings, which take a second each; records the calls that measure memory."""
     calls: list[tuple[Implementation | None, Work]] = []
 
-    def peak(case: Case, way: Implementation | None, work: Work, threads: int) -> int:
+    def peak(case: Case, way: Implementation | None, work: Work) -> int:
         calls.append((way, work))
         return {None: 100, "fast": 130, "plain": 200, "networks": 0}[way]
 
@@ -87,44 +83,37 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
     monkeypatch.setattr(speed, "prepared", noted)
     steps: list[tuple[str, int, int]] = []
     threads = torch.get_num_threads()
-    result = speed.measure_speed(
-        Case(model=str(folder)), steps=2, batch=2, repeats=2, threads=1, on_progress=lambda *step: steps.append(step)
-    )
+    case = Case(model=str(folder), repeat=2, threads=1)
+    report = speed.measure_speed(case, Work(2, 2), on_progress=lambda *step: steps.append(step))
     assert torch.get_num_threads() == threads
-    assert [pair.name for pair in result.pairs] == ["float32", "batch8", "edit_strip", "bfloat16"]
-    for pair in result.pairs:
-        assert pair.ratio.low <= pair.ratio.median <= pair.ratio.high
-        assert pair.fast.median > 0 < pair.plain_cpu.median
-        assert pair.gflops > 0 < pair.arithmetic_share
-        assert pair.memory_share > 0
-    assert [pair.pictures for pair in result.pairs] == [2, 8, 11, 2]
+    pairs = report["pairs"]
+    assert [pair["name"] for pair in pairs] == ["float32", "batch8", "edit_strip", "bfloat16"]
+    for pair in pairs:
+        assert pair["ratio"]["low"] <= pair["ratio"]["median"] <= pair["ratio"]["high"]
+        assert pair["fast"]["median"] > 0 < pair["plain_cpu"]["median"]
+        assert pair["gflops"] > 0 < pair["arithmetic_share"]
+        assert pair["memory_share"] > 0
+    assert [pair["pictures"] for pair in pairs] == [2, 8, 11, 2]
     first = Work(2, 2)
     full, wide = [run for run in runs if run[1] == first], torch.float32
     assert full[:4] == [("fast", first, wide), ("plain", first, wide)] * 2
     assert [("fast", first, torch.bfloat16), ("plain", first, wide)] * 2 == full[-4:]
-    assert 0 <= result.agreement["image"] <= 2e-5
-    assert 0 <= result.agreement["strip"] <= 2e-5
-    error = result.errors["bfloat16"]["image"]
-    assert error.largest is not None
-    assert error.mean is not None
-    assert error.psnr is not None
-    assert error.identity is not None
-    assert 0 < error.mean < error.largest
-    assert 20 < error.psnr < 90
-    assert 0.9 < error.identity <= 1.0001
-    assert result.errors["bfloat16"]["edit"] != error
+    assert 0 <= report["agreement"] <= 2e-5
+    assert 0 <= report["agreement_edit_strip"] <= 2e-5
+    error = report["errors"]["bfloat16"]["image"]
+    assert 0 < error["mean"] < error["largest"]
+    assert 20 < error["psnr"] < 90
+    assert 0.9 < error["identity"] <= 1.0001
+    assert report["errors"]["bfloat16"]["edit"] != error
     assert quick == [(None, first), ("fast", first), ("plain", first)]
-    assert result.memory == Memory(100, 130, 200)
-    assert result.missing == {}
+    assert report["memory"] == {"built": 100, "fast": 130, "plain": 200}
+    assert report["missing"] == {}
     assert ("batch8", 2, 2) in steps  # eight images each: fewer pairs
     assert ("float32", 4, 4) in steps
-
-    report = json.loads(json.dumps(result.report(), allow_nan=False))
-    assert report["ratio_float32"] == result.pairs[0].ratio.median
+    assert report["ratio_float32"] == pairs[0]["ratio"]["median"]
     assert report["ratio_batch8_float16"] is None
     assert report["memory_above_weights_ratio"] == 0.3
     assert (report["built"], report["peak_fast"], report["peak_plain"]) == (100, 130, 200)
-    assert report["agreement"] == result.agreement["image"]
     assert (report["size"], report["steps"], report["batch"], report["machine"]["threads"]) == (32, 2, 2, 1)
     assert report["machine"].keys() >= {"torch", "python"}
 
@@ -136,10 +125,10 @@ def test_what_a_machine_lacks_is_left_out_and_said(
     monkeypatch.setattr(speed, "peak_in_subprocess", lambda *_: None)
     monkeypatch.setattr(speed, "_RATES", (1, 2))
     rows = ["bfloat16", "float16", "batch8_bfloat16", "memory", "rates"]
-    result = speed.measure_speed(Case(model=str(folder)), steps=1, rows=rows, repeats=1)
-    assert result.pairs == ()
-    assert result.memory is None
-    assert result.missing == {
+    report = speed.measure_speed(Case(model=str(folder), repeat=1), Work(1), rows)
+    assert report["pairs"] == []
+    assert report["memory"] is None
+    assert report["missing"] == {
         "memory": "this system does not tell what a process takes",
         "bfloat16": "none here",
         "batch8_bfloat16": "none here",
@@ -147,44 +136,43 @@ def test_what_a_machine_lacks_is_left_out_and_said(
         "rates_bfloat16": "none here",
         "rates_float16": "float16 is measured on GPUs",
     }
-    assert [(rate.dtype, rate.batch) for rate in result.rates] == [("float32", 1), ("float32", 2)]
-    assert result.rates[1].pictures_per_second == 2 / result.rates[1].seconds.median
-    assert set(result.report()) >= {f"ratio_{name}" for name in PAIRS}
-    assert result.report()["ratio_bfloat16"] is None
+    assert [(rate["dtype"], rate["batch"]) for rate in report["rates"]] == [("float32", 1), ("float32", 2)]
+    assert report["rates"][1]["pictures_per_second"] == 2 / report["rates"][1]["seconds"]["median"]
+    assert {report[f"ratio_{name}"] for name in speed.PAIRS} == {None}
 
 
 def test_a_batch_that_the_plain_path_has_no_memory_for_goes_one_by_one(
     folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "_free", lambda: 1000)
-    result = speed.measure_speed(Case(model=str(folder)), steps=1, rows=["batch8"], repeats=1)
-    assert not result.pairs[0].together
+    report = speed.measure_speed(Case(model=str(folder), repeat=1), Work(1), ["batch8"])
+    assert not report["pairs"][0]["together"]
     inverter = Case(model=str(folder)).build()
     at_once, one_by_one = (prepared("plain", inverter, Work(1, 3, together=both))() for both in (True, False))
     torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize(
-    ("case", "options", "message"),
+    ("case", "work", "rows", "message"),
     [
-        (Case(100), {}, "a model of 100 px: expected 256, 512 or 1024"),
-        (Case(256, device="warp"), {}, "device 'warp' is not known"),
-        (Case(256), {"rows": ["float32", "quick"]}, "nothing called 'quick' is measured: expected some of float32"),
-        (Case(256), {"steps": 0}, "0 steps, batch 1, 3 repeats, None threads: expected 1 or more"),
-        (Case(256), {"threads": 0}, "0 threads: expected 1 or more"),
+        (Case(100), Work(), None, "a model of 100 px: expected 256, 512 or 1024"),
+        (Case(256, device="warp"), Work(), None, "device 'warp' is not known"),
+        (Case(256), Work(), ["float32", "quick"], "nothing called 'quick' is measured: expected some of float32"),
+        (Case(256), Work(steps=0), None, "0 steps, batch 1: expected 1 or more"),
+        (Case(256, threads=0), Work(), None, "3 repeats, 0 threads: expected 1 or more"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_a_model_is_built(
-    case: Case, options: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+    case: Case, work: Work, rows: list[str] | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Case, "build", lambda *_: pytest.fail("built"))
     with pytest.raises(ConfigError, match=message):
-        speed.measure_speed(case, **options)  # type: ignore[arg-type]
+        speed.measure_speed(case, work, rows)
 
 
 def test_a_model_that_is_not_there_or_lacks_a_part_is_named(folder: Path, tiny_inverter: HyperStyleInverter) -> None:
     with pytest.raises(ModelNotFoundError):
-        speed.measure_speed(Case(model="no/such/model/here"))
+        speed.measure_speed(Case(model="no/such/model/here"), Work())
     bare = HyperStyleInverter(tiny_inverter.model.generator, domain=tiny_inverter.model.domain)
     with pytest.raises(ConfigError, match="no W encoder or no hypernetwork"):
         parts_of(bare)
@@ -206,7 +194,7 @@ def test_random_weights_change_the_image_at_every_step_and_by_the_crop(monkeypat
     images = [prepared("fast", inverter, Work(steps, 2))() for steps in (0, 1, 2, 5)]
     assert all(image.isfinite().all() and image.abs().max() < 100 for image in images)
     assert all((a - b).abs().mean() > 0.01 for a, b in pairwise(images))
-    crops = crops_of(inverter, 2)
+    crops = cases._crops(inverter, 2)
     assert crops.abs().max() <= 1
     _, _, hypernetwork = parts_of(inverter)
     offsets = hypernetwork.offsets(hypernetwork(crops, crops))
@@ -224,7 +212,7 @@ def test_the_networks_alone_give_the_images_of_the_library(folder: Path) -> None
 
 
 def test_the_peak_of_a_separate_process_is_that_of_one_that_builds_the_model(folder: Path) -> None:
-    peak = peak_in_subprocess(Case(model=str(folder)), None, Work(), 1)
+    peak = peak_in_subprocess(Case(model=str(folder), threads=1), None, Work())
     assert peak is None or 50_000_000 < peak < 2_000_000_000
 
 
@@ -257,26 +245,25 @@ def test_bfloat16_is_known_by_the_words_of_the_system(
     assert ceilings.without_bfloat16(torch.device("cpu")) is None
 
 
-def test_ceilings_are_rates_of_the_best_call() -> None:
+def test_ceilings_are_rates_of_the_best_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "_SECONDS", 0.0)
     device = torch.device("cpu")
-    assert ceilings.arithmetic_ceiling(torch.float32, device, seconds=0.0) > 1e6  # however busy the machine is
-    assert ceilings.memory_ceiling(device, seconds=0.0) > 1e6
+    assert ceilings.arithmetic_ceiling(torch.float32, device) > 1e6  # however busy the machine is
+    assert ceilings.memory_ceiling(device) > 1e6
 
 
-def test_a_ratio_of_memory_needs_a_plain_path_that_takes_some() -> None:
-    assert Memory(100, 110, 100).above_weights_ratio is None
-
-
-def test_a_difference_that_is_no_number_is_null_in_the_report() -> None:
-    result = Speed("w", 32, 1, 1, 1, (), {"image": math.nan}, {}, None, (), {}, {}, {})
-    assert result.report()["agreement"] is None
+def test_a_ratio_of_memory_needs_a_plain_path_that_takes_some(
+    folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "peak_in_subprocess", lambda *_: 100)
+    report = speed.measure_speed(Case(model=str(folder), repeat=1), Work(1), ["memory"])
+    assert report["memory"] == {"built": 100, "fast": 100, "plain": 100}
+    assert report["memory_above_weights_ratio"] is None
 
 
 def test_of_a_model_that_the_plain_path_does_not_know_the_errors_are_measured() -> None:
-    result = speed.measure_speed(Case(model="avatars"), rows=["float32", "bfloat16"], steps=1, repeats=1, threads=1)
-    assert result.pairs == ()
-    assert "expected 'average' and 'irse', the published form" in result.missing["float32"]
-    if "bfloat16" in result.errors:
-        identity = result.errors["bfloat16"]["image"].identity
-        assert identity is not None
-        assert identity > 0.99
+    report = speed.measure_speed(Case(model="avatars", repeat=1, threads=1), Work(1), ["float32", "bfloat16"])
+    assert report["pairs"] == []
+    assert "expected 'shared' or 'plain' and False, the published forms" in report["missing"]["float32"]
+    if "bfloat16" in report["errors"]:
+        assert report["errors"]["bfloat16"]["image"]["identity"] > 0.99

@@ -17,8 +17,8 @@ from PIL import EpsImagePlugin, Image, TiffImagePlugin
 
 from hyperstyle.align import paste_back
 from hyperstyle.errors import HyperStyleError, ImageError, MissingDependencyError, QualityWarning
-from hyperstyle.images import FORMATS, HEAD, list_images, load_image, load_photo, sort_file
-from hyperstyle.images.formats import image_kind
+from hyperstyle.images import FORMATS, list_images, load_image, load_photo
+from hyperstyle.images.formats import HEAD, image_kind, sort_file
 from hyperstyle.training.images import open_images
 
 HERE = Path(__file__).parent
@@ -78,7 +78,7 @@ def test_an_eps_file_called_png_starts_no_ghostscript_wherever_it_is_read(
             load_photo(source)
     for data in (path.parent, tmp_path / "photos.zip", tmp_path / "photos.txt"):
         images = open_images(data, (16, 16))
-        assert images.load([0])[1] == [0]
+        assert len(images.load([0])) == 0
         assert "is an EPS file" in next(iter(images.failures.values()))
     with Image.open(path) as opened:
         for read in (load_image, lambda photo: paste_back(photo, torch.zeros(3, 16, 16), np.zeros((4, 2)))):

@@ -591,15 +591,15 @@ def test_small_images_are_enlarged_by_default() -> None:
     assert image_grid([[Image.new("RGB", (16, 16))]]).size == (128 + 2 * 5, 128 + 2 * 5)
 
 
-@pytest.mark.parametrize(("background", "darker"), [((250, 250, 248), True), ((20, 20, 24), False)])
-def test_captions_stand_out_above_and_at_the_side(background: tuple[int, int, int], darker: bool) -> None:
+def test_captions_stand_out_above_and_at_the_side() -> None:
+    background = (250, 250, 248)
     tile = Image.new("RGB", (32, 32), background)
-    plain = image_grid([[tile, tile]], cell=128, background=background)
-    page = image_grid([[tile, tile]], cell=128, background=background, labels=["in", "out"], row_labels=["a long name"])
+    plain = image_grid([[tile, tile]], cell=128)
+    page = image_grid([[tile, tile]], cell=128, labels=["in", "out"], row_labels=["a long name"])
     assert page.width > plain.width
     assert page.height > plain.height
     gray = np.asarray(page.convert("L")).astype(int) - round(sum(background) / 3)
-    ink = gray < -120 if darker else gray > 120
+    ink = gray < -120
     head, side = page.height - plain.height, page.width - plain.width
     gutter = 128 // 24
     top, left = head + gutter, side + gutter  # where the images begin

@@ -342,6 +342,8 @@ def test_transfer_that_cannot_be_is_refused(batch: Inversion) -> None:
         batch.transfer(wider)
     with pytest.raises(InversionError, match=r"expected \(3, 8, 16\)"):
         batch.transfer(other_generator(batch), w=torch.zeros(2, 8, 16))
+    with pytest.raises(InversionError, match=r"given a Inversion: expected a generator, such as inverter\.model"):
+        batch.transfer(batch)  # type: ignore[arg-type]
 
 
 def test_refining_goes_on_from_where_it_stopped(batch: Inversion, tiny_inverter: HyperStyleInverter) -> None:

@@ -15,7 +15,7 @@ import torch
 from hyperstyle.errors import CheckpointError, MissingFileError, WeightsError
 from hyperstyle.io.torch_files import as_tensor, load_content, load_npz, load_numbers, load_state
 
-CUT_OFF = r"is cut off or damaged: it ends too early or its contents cannot be read\. Fetch it again\."
+CUT_OFF = r"is a damaged PyTorch file, or one cut off: .*\. Fetch or make it again\."
 
 
 class _WritesAFile:

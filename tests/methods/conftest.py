@@ -18,8 +18,12 @@ def able(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
     """The tiny model with noise that is seen, all encoders, a HyperInverter and a perceptual network."""
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.networks.encoders.backbones import TrunkConfig
-    from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
-    from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+    from hyperstyle.networks.encoders.pyramid import (
+        PyramidEncoder,
+        PyramidEncoderConfig,
+        RestyleEncoder,
+        RestyleEncoderConfig,
+    )
     from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
     from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 

@@ -23,8 +23,7 @@ from hyperstyle.inversion.synthesis import render
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import losses
 from hyperstyle.methods.losses import lpips_loss, perceptual_loss
-from hyperstyle.methods.offset_codes import OffsetCodeTuner
-from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.offsets import OffsetCodeTuner, OffsetTuner
 from hyperstyle.methods.projector import Projection, Projector
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 

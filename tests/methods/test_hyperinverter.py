@@ -14,7 +14,7 @@ from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.optimize import Step
-from hyperstyle.inversion.overrides import GeneratorOverrides
+from hyperstyle.inversion.state import GeneratorOverrides
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperinverter import HyperInverterRefinement
 from hyperstyle.methods.hyperstyle import HyperStyleRefinement

@@ -16,9 +16,10 @@ from hyperstyle.domain import Domain
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import ConfigError, ImageError, InversionError, MethodError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import without_metrics
 from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.idinvert import DomainGuided, DomainGuidedRefinement, domain_guided
+from hyperstyle.methods.idinvert import DomainGuided, DomainGuidedRefinement
 from hyperstyle.model.folder import check_parts, write_model
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
@@ -56,12 +57,12 @@ def crops() -> Tensor:
 
 @pytest.fixture
 def run(model: Model) -> Run:
-    """`domain_guided` with the networks of the model."""
+    """The codes that the optimization finds with the networks of the model."""
 
-    def optimize(crops: Tensor, settings: DomainGuided | None = None, **options: object) -> Tensor:
-        start = model.idinvert(crops)
-        networks = (model.generator, model.idinvert, model.vgg16)
-        return domain_guided(crops, start, *networks, settings, to_input=lambda image: image, **options)
+    def optimize(crops: Tensor, settings: DomainGuided, callback: Callable[[Step], None] | None = None) -> Tensor:
+        start = Inversion(model, model.idinvert(crops))
+        with without_metrics():
+            return DomainGuidedRefinement(settings)(crops, start, callback=callback).w
 
     return optimize
 
@@ -150,14 +151,13 @@ def test_without_steps_the_codes_stay_and_no_network_changes(model: Model, crops
     assert model.idinvert.norm.num_batches_tracked == 0
 
 
-def test_wrong_numbers_are_refused(model: Model, crops: Tensor, run: Run) -> None:
+def test_wrong_numbers_are_refused(model: Model, crops: Tensor) -> None:
     with pytest.raises(ConfigError, match="steps=-1"):
         DomainGuided(steps=-1)
     with pytest.raises(ConfigError, match="lr=0"):
         DomainGuided(lr=0)
-    networks = (model.generator, model.idinvert, model.vgg16)
-    with pytest.raises(ConfigError, match="one code for each"):
-        domain_guided(crops, model.idinvert(crops[:1]), *networks, to_input=lambda image: image)
+    with pytest.raises(ConfigError, match=r"2 crop\(s\) for 1 image\(s\)"):
+        QUICK(crops, Inversion(model, model.idinvert(crops[:1])))
 
 
 # ---- as a method ----

@@ -14,7 +14,7 @@ from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.offset_codes import OffsetCodeTuner
+from hyperstyle.methods.offsets import OffsetCodeTuner
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 

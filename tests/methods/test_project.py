@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import without_metrics
 from hyperstyle.inversion.optimize import Step
-from hyperstyle.methods.projector import (
-    Projected,
-    Projection,
-    code_statistics,
-    noise_regularizer,
-    project,
-)
+from hyperstyle.inversion.state import GeneratorOverrides
+from hyperstyle.methods.projector import Projection, Projector, code_statistics, noise_regularizer
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
@@ -40,6 +41,47 @@ def build() -> Generator:
 
 def distance(image: Tensor, target: Tensor) -> Tensor:
     return (image - target).square().sum((1, 2, 3))
+
+
+class Projected(NamedTuple):
+    """What a projector found, and the losses [B,S] of its steps."""
+
+    w: Tensor
+    noise: tuple[Tensor, ...] | None
+    losses: Tensor
+
+
+def project(
+    target: Tensor,
+    generator: Generator,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    settings: Projection,
+    *,
+    start: Tensor | None = None,
+    maps: Sequence[Tensor] = (),
+    offsets: dict[str, Tensor] | None = None,
+    callback: Callable[[Step], None] | None = None,
+) -> Projected:
+    """Runs a projector on a bare generator, from the mean code if it gets no start."""
+    height, width = target.shape[-2:]
+    model = Model(generator, Domain("images", generator.config.size, (height, width)))
+    codes = code_statistics(generator, settings.samples)[0].expand(len(target), -1) if start is None else start
+    inversion = Inversion(
+        model,
+        generator.broadcast(codes).contiguous(),
+        None if offsets is None else OffsetCodes.of_dense(offsets),
+        overrides=GeneratorOverrides(noise=tuple(maps)),
+    )
+    losses: list[Tensor] = []
+
+    def watch(step: Step) -> None:
+        losses.append(step.losses)
+        if callback is not None:
+            callback(step)
+
+    with without_metrics():
+        found = Projector(settings, loss, l2=0.0)(target, inversion, callback=watch)
+    return Projected(found.w, found.overrides.noise or None, torch.stack(losses, 1) if losses else target[:, 0, 0, :0])
 
 
 def target_images(generator: Generator, count: int = 2) -> Tensor:
@@ -181,7 +223,7 @@ def test_the_target_may_be_smaller_than_the_generators_image(parts: tuple[Genera
     def halved(image: Tensor) -> Tensor:
         return torch.nn.functional.avg_pool2d(image, 2)
 
-    projected = project(halved(target), generator, distance, QUICK, to_input=halved)
+    projected = project(halved(target), generator, distance, QUICK)
     assert (projected.losses[:, -1] < 0.7 * projected.losses[:, 0]).all()
 
 
@@ -202,13 +244,6 @@ def test_it_begins_with_the_mean_code_or_the_given_one(parts: tuple[Generator, T
     moved = project(target, generator, distance, PLUS, start=codes)
     assert torch.equal(codes, before)
     assert not torch.equal(moved.w, codes)
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 16), (2, 7, 16), (2, 15), (16,)])
-def test_a_start_of_a_wrong_shape_is_refused(parts: tuple[Generator, Tensor], shape: tuple[int, ...]) -> None:
-    generator, target = parts
-    with pytest.raises(ConfigError, match=r"expected \[2, 8, 16\]"):
-        project(target, generator, distance, PLUS, start=torch.zeros(shape))
 
 
 def test_a_start_of_different_rows_is_refused_in_w(parts: tuple[Generator, Tensor]) -> None:
@@ -290,10 +325,12 @@ def test_settings_that_cannot_work_are_refused(values: dict[str, Any]) -> None:
         Projection(**values)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 16, 16), (3, 32, 32), (2, 1, 32, 32)])
+@pytest.mark.parametrize("shape", [(2, 3, 16, 16), (2, 32, 32), (2, 1, 32, 32)])
 def test_a_target_of_another_shape_is_refused(parts: tuple[Generator, Tensor], shape: tuple[int, ...]) -> None:
-    with pytest.raises(ImageError, match="to_input"):
-        project(torch.zeros(shape), parts[0], distance, QUICK)
+    generator, target = parts
+    model = Model(generator, Domain("images", 32, (32, 32)))
+    with pytest.raises(ImageError, match=r"expected the same .*Crops have the input size"):
+        Projector(QUICK, distance)(torch.zeros(shape), Inversion(model, torch.zeros(2, 8, 16, dtype=target.dtype)))
 
 
 def test_a_loss_that_is_no_number_per_image_is_refused(parts: tuple[Generator, Tensor]) -> None:
@@ -364,7 +401,7 @@ def test_it_goes_on_from_noise_maps_and_renders_as_it_is_asked_to(parts: tuple[G
         calm,
         start=projected.w,
         maps=projected.noise,
-        render=lambda codes, noise: generator(codes, offsets, noise=noise),
+        offsets=offsets,
         callback=seen.append,
     )
     torch.testing.assert_close(seen[0].image, generator(projected.w, offsets, noise=projected.noise))

@@ -14,8 +14,7 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.optimize import Step
 from hyperstyle.inversion.synthesis import render
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.losses import add_l2, perceptual_loss
-from hyperstyle.methods.projector import Projection, Projector, project
+from hyperstyle.methods.projector import Projection, Projector
 
 QUICK = Projection(steps=15, lr=0.05, samples=50)
 PLUS = replace(QUICK, space="w+")
@@ -32,15 +31,8 @@ def run(inversion: Inversion, projector: Projector, steps: int | None = None) ->
     return seen, projector(inversion.crop, inversion, steps=steps, callback=seen.append)
 
 
-def test_it_finds_what_project_finds(begun: Inversion) -> None:
-    model, crop = begun.model, begun.crop
-    assert crop is not None
-    loss = add_l2(perceptual_loss(model))
-    expected = project(crop, model.generator, loss, QUICK, to_input=model.domain.as_network_input, start=begun.w)
+def test_it_is_named_after_its_space_and_takes_its_steps(begun: Inversion) -> None:
     seen, inversion = run(begun, Projector(QUICK))
-    assert torch.equal(inversion.w, expected.w)
-    assert expected.noise is not None
-    assert all(torch.equal(a, b) for a, b in zip(inversion.overrides.noise, expected.noise, strict=True))
     assert [s.step for s in seen] == list(range(15))
     assert inversion.method == "w-encoder+optimize-w"
 
@@ -90,7 +82,6 @@ def test_it_goes_on_with_the_noise_maps_and_offsets_that_are_there(
     torch.testing.assert_close(seen[0].image, render(first.model, first.state, differentiable=True), atol=1e-5, rtol=0)
     assert more.offset_codes is first.offset_codes
     plain = run(first, Projector(replace(QUICK, optimize_noise=False)), steps=1)[1]
-    assert plain.overrides is not first.overrides
     assert plain.overrides.noise == first.overrides.noise, "kept though not optimized"
 
 

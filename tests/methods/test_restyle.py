@@ -1,8 +1,8 @@
-"""The loop of ReStyle, as a function, as a refinement, and as a method of models that carry its encoder."""
+"""The loop of ReStyle, as a refinement, and as a method of models that carry its encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ from hyperstyle.errors import ConfigError, MethodError, QualityWarning
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.restyle import RestyleRefinement, restyle
+from hyperstyle.methods.restyle import RestyleRefinement
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import RestyleEncoder, RestyleEncoderConfig
 
-Parts = tuple[Tensor, RestyleEncoder, Any, Callable[[Tensor], Tensor]]
 TRUNK = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
 
 
@@ -47,58 +46,64 @@ def inverter(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
 
 
 @pytest.fixture
-def parts(inverter: HyperStyleInverter) -> Parts:
-    model = inverter.model
+def crops() -> list[Tensor]:
+    return list(torch.rand(2, 3, 32, 32) * 2 - 1)
+
+
+def run(
+    model: Model,
+    crops: Sequence[Tensor],
+    w: Tensor | None = None,
+    steps: int | None = None,
+    callback: Callable[[Step], None] | None = None,
+) -> Inversion:
+    """Refines codes, from the mean code of the encoder if it gets none."""
     assert model.restyle is not None
-    return torch.rand(2, 3, 32, 32) * 2 - 1, model.restyle, model.generator, model.domain.as_network_input
+    start = model.restyle.latent_avg.expand(len(crops), -1, -1) if w is None else w
+    return RestyleRefinement()(torch.stack(list(crops)), Inversion(model, start), steps=steps, callback=callback)
 
 
-@pytest.fixture
-def crops(parts: Parts) -> list[Tensor]:
-    return list(parts[0])
-
-
-def test_codes_are_the_mean_and_what_each_step_predicts(parts: Parts) -> None:
-    crop, network, generator, to_input = parts
-    codes = network.latent_avg.expand(2, -1, -1)
+def test_codes_are_the_mean_and_what_each_step_predicts(inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
+    model, crop = inverter.model, torch.stack(crops)
+    assert model.restyle is not None
+    codes = model.restyle.latent_avg.expand(2, -1, -1)
     for _ in range(3):
-        codes = codes + network(crop, to_input(generator(codes)))
-    w, image = restyle(*parts, steps=3)
-    assert torch.equal(w, codes)
-    assert torch.equal(image, generator(codes))
-    assert not torch.allclose(w[0], w[1], atol=1e-4)
+        codes = codes + model.restyle(crop, model.domain.as_network_input(model.generator(codes)))
+    inversion = run(model, crops, steps=3)
+    torch.testing.assert_close(inversion.w, codes, atol=2e-5, rtol=0)
+    torch.testing.assert_close(inversion.tensor, model.generator(codes), atol=2e-5, rtol=0)
+    assert not torch.allclose(codes[0], codes[1], atol=1e-4)
 
 
-def test_the_callback_sees_the_average_image_and_every_step(parts: Parts) -> None:
+def test_the_callback_sees_the_average_image_and_every_step(inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
     seen: list[Step] = []
-    w, image = restyle(*parts, steps=2, callback=seen.append)
+    inversion = run(inverter.model, crops, steps=2, callback=seen.append)
     assert [(s.step, s.steps) for s in seen] == [(0, 2), (1, 2), (2, 2)]
-    _, network, generator, _ = parts
-    torch.testing.assert_close(
-        seen[0].image, generator(network.latent_avg[None]).expand(2, -1, -1, -1), atol=2e-5, rtol=0
-    )
-    assert seen[-1].w is w
-    assert seen[-1].image is image
+    assert inverter.model.restyle is not None
+    average = inverter.model.generator(inverter.model.restyle.latent_avg[None]).expand(2, -1, -1, -1)
+    torch.testing.assert_close(seen[0].image, average, atol=2e-5, rtol=0)
+    assert seen[-1].w is inversion.w
+    assert torch.equal(seen[-1].image, inversion.tensor)
 
 
-def test_five_steps_are_the_default(parts: Parts) -> None:
-    assert torch.equal(restyle(*parts)[0], restyle(*parts, steps=5)[0])
-    assert not torch.allclose(restyle(*parts)[0], restyle(*parts, steps=4)[0], atol=1e-4)
+def test_five_steps_are_the_default(inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
+    default = run(inverter.model, crops).w
+    assert torch.equal(default, run(inverter.model, crops, steps=5).w)
+    assert not torch.allclose(default, run(inverter.model, crops, steps=4).w, atol=1e-4)
 
 
-def test_two_and_three_steps_are_five_steps_exactly(parts: Parts) -> None:
-    two, _ = restyle(*parts, steps=2)
-    assert torch.equal(restyle(*parts, steps=3, w=two)[0], restyle(*parts, steps=5)[0])
+def test_two_and_three_steps_are_five_steps_exactly(inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
+    two = run(inverter.model, crops, steps=2).w
+    assert torch.equal(run(inverter.model, crops, two, steps=3).w, run(inverter.model, crops, steps=5).w)
 
 
 def test_content_rows_are_what_the_encoder_sees(inverter: HyperStyleInverter) -> None:
-    domain = Domain("plates", 32, (16, 32), (8, 24))
-    generator = inverter.model.generator
-    flat = encoder(replace(inverter.model, domain=domain), trunk=TRUNK)
+    plates = replace(inverter.model, domain=Domain("plates", 32, (16, 32), (8, 24)))
+    flat = encoder(plates, trunk=TRUNK)
     crop = torch.rand(1, 3, 16, 32) * 2 - 1
-    w, _ = restyle(crop, flat, generator, domain.as_network_input, steps=1)
-    expected = flat.latent_avg + flat(crop, generator(flat.latent_avg[None])[:, :, 8:24])
-    assert torch.equal(w, expected)
+    w = run(plates.with_parts(restyle=flat), list(crop), steps=1).w
+    expected = flat.latent_avg + flat(crop, plates.generator(flat.latent_avg[None])[:, :, 8:24])
+    torch.testing.assert_close(w, expected, atol=2e-5, rtol=0)
 
 
 # ---- as a method ----
@@ -111,10 +116,7 @@ def test_a_model_with_its_encoder_inverts_by_it(inverter: HyperStyleInverter, cr
     assert inversion.offset_codes is None
     assert inversion.crop is not None  # the crops, through bytes
     assert inverter.model.restyle is not None
-    with torch.no_grad():
-        w, _ = restyle(
-            inversion.crop, inverter.model.restyle, inverter.model.generator, inverter.model.domain.as_network_input
-        )
+    w = run(inverter.model, inversion.crop.unbind(0)).w
     torch.testing.assert_close(inversion.w, w, atol=2e-5, rtol=0)  # the crops lie otherwise in memory
     assert not torch.allclose(inversion.w[:, 0], inversion.w[:, 1], atol=1e-4)
     assert inversion.stored_metrics == inversion.metrics()
@@ -123,19 +125,19 @@ def test_a_model_with_its_encoder_inverts_by_it(inverter: HyperStyleInverter, cr
 
 
 def test_its_steps_intermediates_and_start_can_be_chosen(inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
-    def run(**options: Any) -> Inversion:
+    def invert(**options: Any) -> Inversion:
         return inverter.invert(crops, method="restyle-e4e", align=False, **options)
 
     assert inverter.model.restyle is not None
     mean = inverter.model.restyle.latent_avg
-    assert torch.equal(run(steps=0).w, mean.expand(2, -1, -1))
+    assert torch.equal(invert(steps=0).w, mean.expand(2, -1, -1))
     seen: list[int] = []
-    two = run(steps=2, intermediates=True, callback=lambda step: seen.append(step.step))
+    two = invert(steps=2, intermediates=True, callback=lambda step: seen.append(step.step))
     assert seen == [0, 1, 2]
     assert len(two.intermediates) == 3
     assert torch.equal(two.intermediates[-1], two.tensor)
-    assert torch.equal(two.refine(3).w, run().w)
-    assert torch.equal(run(steps=0, start=lambda x: mean.expand(len(x), -1, -1) + 1).w, mean.expand(2, -1, -1) + 1)
+    assert torch.equal(two.refine(3).w, invert().w)
+    assert torch.equal(invert(steps=0, start=lambda x: mean.expand(len(x), -1, -1) + 1).w, mean.expand(2, -1, -1) + 1)
 
 
 def test_a_model_without_other_encoders_uses_it_by_default(

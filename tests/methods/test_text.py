@@ -18,7 +18,7 @@ from torch import Tensor
 from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.optimize import Step, ramped
-from hyperstyle.inversion.overrides import GeneratorOverrides
+from hyperstyle.inversion.state import GeneratorOverrides
 from hyperstyle.methods.text import optimize_text
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -226,7 +226,7 @@ def test_it_can_be_limited_to_layers(two: Inversion) -> None:
     assert list(run(two, layers=names, space="styles")[1].style_offsets) == names
     with pytest.raises(ConfigError, match=r"no layer 'b8\.conv7'"):
         run(two, layers=["b8.conv7"])
-    with pytest.raises(ConfigError, match="at least one"):
+    with pytest.raises(ConfigError, match="one or more"):
         run(two, layers=[])
 
 

@@ -16,9 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.convert.idinvert import idinvert_encoder, idinvert_generator, vgg16_features
+from hyperstyle.domain import Domain
 from hyperstyle.images import load_image, to_tensor
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import without_metrics
 from hyperstyle.inversion.optimize import Step
-from hyperstyle.methods.idinvert import DomainGuided, domain_guided
+from hyperstyle.methods.idinvert import DomainGuided, DomainGuidedRefinement
+from hyperstyle.model.parts import Model
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
@@ -58,16 +62,11 @@ def test_three_steps_equal_the_recording(checkpoint_maker: CheckpointMaker, pari
         codes[0].register_hook(gradients.append)
 
     hook = generator.register_forward_pre_hook(watch)
-    refined = domain_guided(
-        crop.double(),
-        torch.from_numpy(golden["init_code"])[None].double(),
-        generator.double(),
-        encoder.double(),
-        features.double(),
-        DomainGuided(steps=3),
-        to_input=lambda image: image,
-        callback=steps.append,
-    )
+    parts = {"idinvert": encoder.double(), "vgg16": features.double()}
+    start = torch.from_numpy(golden["init_code"])[None].double()
+    with without_metrics():
+        inversion = Inversion(Model(generator.double(), Domain("faces", 256, (256, 256)), parts), start)
+        refined = DomainGuidedRefinement(DomainGuided(steps=3))(crop.double(), inversion, callback=steps.append).w
     norms = torch.stack([gradient[0].norm(dim=1) for gradient in gradients])
     losses = torch.stack([torch.cat([step.pixel, step.feature, step.code]) for step in steps])
     for array, values, note in (("losses", losses, "of the largest"), ("grad_norms", norms, ENLARGED)):

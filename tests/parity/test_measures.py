@@ -17,8 +17,7 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.images import load_image, resize, to_tensor
-from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
-from hyperstyle.networks.perception.similarity import MocoNetwork
+from hyperstyle.networks.perception.similarity import FaceNetwork, MocoNetwork
 
 pytestmark = pytest.mark.reference
 
@@ -111,7 +110,7 @@ def assert_similar(recording: Recording, name: str, target: Tensor, actual: Tens
 
 def test_the_identity_loss_cuts_the_face_out_as_recorded(recording: Recording) -> None:
     with torch.device("meta"):
-        network = FaceNetwork(FaceNetworkConfig.arcface())  # only what it does before its layers
+        network = FaceNetwork.arcface()  # only what it does before its layers
     prepared = network.prepared(recording.z)
     torch.testing.assert_close(prepared[:, :, ::4, ::4], recording.arrays["id_prep_112"], atol=1e-6, rtol=0)
     torch.testing.assert_close(prepared[:, :, 50], recording.arrays["id_prep_112_row50"], atol=1e-6, rtol=0)
@@ -125,7 +124,7 @@ def test_the_identity_loss_cuts_the_face_out_as_recorded(recording: Recording) -
 
 @pytest.mark.slow  # many weights to draw
 def test_the_identity_network_equals_the_recording(recording: Recording) -> None:
-    network = FaceNetwork(FaceNetworkConfig.arcface()).eval().requires_grad_(False)
+    network = FaceNetwork.arcface().eval().requires_grad_(False)
     state = network.state_dict()
     order = json.loads((recording.folder / "golden" / "key_order.json").read_text())["irse50"]
     assert (

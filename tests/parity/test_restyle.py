@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.domain import DOMAINS, Domain
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.optimize import Step
-from hyperstyle.methods.restyle import restyle
+from hyperstyle.methods.restyle import RestyleRefinement
+from hyperstyle.model.parts import Model
 from hyperstyle.networks import cpu
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import RestyleEncoder, RestyleEncoderConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
@@ -48,12 +50,16 @@ def test_two_passes_on_a_face_equal_the_recording(checkpoint_maker: CheckpointMa
     del state
     crop = torch.from_numpy(golden["input_u8"]).permute(2, 0, 1)[None].float().div(255).sub(0.5).div(0.5)
     steps: list[Step] = []
-    w, image = restyle(crop, encoder, generator, DOMAINS["faces"].as_network_input, steps=2, callback=steps.append)
+    model = Model(generator, DOMAINS["faces"], {"restyle": encoder})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "synthesize", by_modules)
+        start = Inversion(model, encoder.latent_avg[None])
+        inversion = RestyleRefinement()(crop, start, steps=2, callback=steps.append)
     arrays = {
         "restyle_avg_image": DOMAINS["faces"].as_network_input(steps[0].image)[0],
         "restyle_encoder_out": torch.cat([steps[1].w - steps[0].w, steps[2].w - steps[1].w]),
-        "restyle_latents": w[0],
-        "restyle_y_hat": DOMAINS["faces"].as_network_input(image)[0],
+        "restyle_latents": inversion.w[0],
+        "restyle_y_hat": DOMAINS["faces"].as_network_input(steps[2].image)[0],
     }
     assert arrays.keys() == {key for key in golden if key.startswith("restyle_")}
     for key, value in arrays.items():

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.training.hyperstyle_task import HyperStyleTask
+from hyperstyle.training.engine import make_task
+from hyperstyle.training.hypernetwork_task import HyperStyleTask
 from hyperstyle.training.options import resolve
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def test_a_training_step_has_the_losses_of_the_recorded_passes(
             "data.train": str(tmp_path),
             "run.out": str(tmp_path / "run"),
         }
-        task = HyperStyleTask.from_options(resolve("hyperstyle", (), flags))
+        task = make_task(resolve("hyperstyle", (), flags))
+        assert isinstance(task, HyperStyleTask)
         task.network.eval()  # the passes were recorded with running averages
         seen: list[float] = []
         parts: list[dict[str, float]] = []

@@ -142,7 +142,7 @@ def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_the
     check_gradient(discriminator, of_discriminator)
     discriminator.zero_grad()
     [_, penalty] = task.phases(0)
-    assert penalty.add(crop, 0, lambda loss: loss, None)["latent_r1"] == pytest.approx(of_penalty().item(), rel=1e-6)
+    assert penalty.backward(crop, 0, lambda loss: loss)["latent_r1"] == pytest.approx(of_penalty().item(), rel=1e-6)
     check_gradient(discriminator, of_penalty)
 
 
@@ -150,7 +150,7 @@ def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_the
 def test_an_adversarial_run_teaches_the_discriminator_and_moves_the_images_past_it(
     job: Job, tmp_path: Path, encoder_run: Path, photos: Path
 ) -> None:
-    real, _ = open_images(photos, (32, 32)).load(range(20))
+    real = open_images(photos, (32, 32)).load(range(20))
     flags: dict[str, Any] = {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 1, "optim__steps": 40}
     flags |= {"optim__optimizer": "adam", "loss__r1": 1.0, "loss__r1_every": 4, "data__test_share": 0.0}
     discriminators, samples = [], []

@@ -8,14 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError
-from hyperstyle.training import distributed
-from hyperstyle.training.distributed import average_gradients, gather, join, merge, on_first, rank, share, world
-from hyperstyle.training.optimization import Optimization
+from hyperstyle.training.distributed import average_tensors, gather, join, merge, on_first, rank, world
+from hyperstyle.training.optimization import TaskOptimizer
 from hyperstyle.training.options import OptimOptions
 from hyperstyle.training.task import Phase, Scale
 
@@ -25,18 +22,16 @@ from pathlib import Path
 import torch
 from torch import nn
 from hyperstyle.training import distributed
-from hyperstyle.training.distributed import (
-    average_figures, average_gradients, gather, join, merge, on_first, rank, share, world
-)
+from hyperstyle.training.distributed import average_figures, average_tensors, gather, join, merge, on_first, rank, world
 
 distributed._BUCKET = 4  # the weight alone and the bias alone
 join()
 assert world() == 2
 torch.manual_seed(0)
 network, x, y = nn.Linear(5, 3), torch.randn(8, 5), torch.randn(8, 3)
-mine = share(torch.arange(8))
+mine = torch.arange(8)[rank()::2]
 (network(x[mine]) - y[mine]).square().mean().backward()
-average_gradients(network.parameters())
+average_tensors(p.grad for p in network.parameters())
 found = [p.grad.clone() for p in network.parameters()]
 network.zero_grad()
 (network(x) - y).square().mean().backward()
@@ -77,7 +72,7 @@ class Normalized:
 def state_after(crops: Tensor, *, accumulate: int) -> dict[str, Tensor]:
     """Weights and running statistics after three steps with this process's part of the batch."""
     task = Normalized()
-    updates = Optimization(task, OptimOptions(batch=8, accumulate=accumulate))  # type: ignore[arg-type]
+    updates = TaskOptimizer(task, OptimOptions(batch=8, accumulate=accumulate))  # type: ignore[arg-type]
     for i in range(3):
         updates.step(i, crops)
     return task.modules["network"].state_dict()
@@ -105,19 +100,12 @@ def test_a_process_alone_does_all_the_work() -> None:
     join()
     weight = torch.ones(2, requires_grad=True)
     (weight * 3).sum().backward()
-    average_gradients([weight])
     assert weight.grad is not None
+    average_tensors([weight.grad])
     assert weight.grad.tolist() == [3.0, 3.0]
     assert (rank(), world()) == (0, 1)
-    assert share(torch.arange(3)).tolist() == [0, 1, 2]
     assert gather(torch.arange(2)).tolist() == [0, 1]
     assert merge({"a": "b"}) == {"a": "b"}
     done: list[int] = []
     on_first(lambda: done.append(1))
     assert done == [1]
-
-
-def test_a_batch_that_cannot_be_shared_equally_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "world", lambda: 2)
-    with pytest.raises(ConfigError, match="3 for 2 processes"):
-        share(torch.arange(3))

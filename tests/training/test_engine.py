@@ -43,7 +43,7 @@ _PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from hyperstyle.training import run_folder
+from hyperstyle.training import engine
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
 from hyperstyle.training.images import TrainingImages
@@ -83,7 +83,7 @@ if place == "train_step":
 elif place == "torch.save":
     torch.save = killed_at(torch.save)
 elif place == "write_model":
-    run_folder.write_model = killed_at(run_folder.write_model)
+    engine.write_model = killed_at(engine.write_model)
 train(task, options)
 """
 
@@ -209,7 +209,11 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
             (image_dir / f"broken{i}.png").write_bytes(b"not an image")
     flags: dict[str, Any] = {"loss__adversarial": 0.1, "loss__r1_every": 2, "optim__optimizer": "adam"}
     flags["data__train"] = str(image_dir)
-    flags |= {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 2}
+    flags |= {
+        "hyperstyle__encoder": str(encoder_run),
+        "hyperstyle__passes": 2,
+        "hyperstyle__layers": "b8.conv1,b32.conv0",
+    }
     alone = job("hyperstyle", tmp_path / "alone", optim__accumulate=2, **flags)
     together = job("hyperstyle", tmp_path / "together", **flags)
     with socket.socket() as free:

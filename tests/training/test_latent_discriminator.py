@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from hyperstyle.errors import ConfigError
-from hyperstyle.training.adversarial import discriminator_loss, generator_loss, r1_penalty
-from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool
+from hyperstyle.training.adversarial import (
+    LatentDiscriminator,
+    LatentPool,
+    discriminator_loss,
+    generator_loss,
+    r1_penalty,
+)
 
 
 def test_it_has_the_published_shape_and_judges_each_row_by_itself() -> None:
@@ -17,14 +20,6 @@ def test_it_has_the_published_shape_and_judges_each_row_by_itself() -> None:
     assert shapes == hidden | {"mlp.6.weight": (1, 512), "mlp.6.bias": (1,)}
     w = torch.randn(2, 3, 512)
     torch.testing.assert_close(network(w)[1, 2], network(w[1, 2]))
-    assert LatentDiscriminator(4, layers=1)(torch.zeros(5, 4)).shape == (5, 1)
-
-
-def test_codes_of_another_width_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"\(2, 8\).*\[\.\.\., 4\]"):
-        LatentDiscriminator(4)(torch.zeros(2, 8))
-    with pytest.raises(ConfigError, match="layers=0"):
-        LatentDiscriminator(4, layers=0)
 
 
 def test_it_learns_to_tell_codes_apart_and_an_encoder_to_deceive_it() -> None:
@@ -46,16 +41,6 @@ def test_it_learns_to_tell_codes_apart_and_an_encoder_to_deceive_it() -> None:
         generator_loss(network(codes)).backward()
         mover.step()
     assert generator_loss(network(codes)).item() < before / 10
-
-
-def test_the_penalty_is_that_of_the_slope() -> None:
-    network = LatentDiscriminator(3, layers=1)
-    with torch.no_grad():
-        network.mlp[0].weight.copy_(torch.tensor([[1.0, 2, 2]]))
-    penalty = r1_penalty(network, torch.randn(5, 3), gamma=4.0, every=2)
-    assert penalty.item() == pytest.approx(4 / 2 * 2 * 9)
-    penalty.backward()
-    assert network.mlp[0].weight.grad.flatten().tolist() == pytest.approx([8, 16, 16])
 
 
 def test_a_pool_fills_first_and_then_gives_one_of_two_codes_from_before() -> None:
@@ -91,8 +76,3 @@ def test_a_pool_goes_on_from_a_checkpoint_as_it_would_have() -> None:
     torch.manual_seed(7)
     assert torch.equal(again(codes), expected)
     assert torch.equal(again.codes, pool.codes)
-
-
-def test_a_pool_without_room_hands_back_what_it_is_given() -> None:
-    w = torch.randn(4, 2)
-    assert torch.equal(LatentPool(2, size=0)(w), w)

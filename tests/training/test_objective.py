@@ -17,10 +17,9 @@ from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, TrainingWarning, WeightsError
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
-from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
-from hyperstyle.networks.perception.similarity import MocoNetwork
+from hyperstyle.networks.perception.similarity import FaceNetwork, MocoNetwork
 from hyperstyle.training import objective as module
-from hyperstyle.training.objective import Objective, resolve_weights
+from hyperstyle.training.objective import Objective, delta_loss, resolve_weights, w_mean_loss
 from hyperstyle.training.options import LossOptions
 
 SMALL = Domain("plates", 64, (32, 32))
@@ -98,7 +97,7 @@ def test_terms_without_weight_need_nothing() -> None:
 
 
 def test_files_of_arcface_and_moco_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    face = FaceNetwork(FaceNetworkConfig(TRUNK, embedding_width=8)).eval()
+    face = FaceNetwork(TRUNK, width=8).eval()
     moco = MocoNetwork((2, 4), (1, 1)).eval()
     read = []
     monkeypatch.setattr(module, "load_arcface", lambda path: read.append(path) or face)
@@ -210,6 +209,32 @@ def test_without_the_file_of_a_network_it_says_how_to_give_it(tmp_path: Path) ->
 def test_images_that_a_network_cannot_use_are_refused_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"lpips cannot compare images of 8x8 px.*Kernel.*--loss\.lpips 0"):
         Objective(LossOptions(identity=0), Domain("stamps", 8, (8, 8)))
-    monkeypatch.setattr(module, "load_arcface", lambda path: FaceNetwork(FaceNetworkConfig(TRUNK)).eval())
+    monkeypatch.setattr(module, "load_arcface", lambda path: FaceNetwork(TRUNK).eval())
     with pytest.raises(ConfigError, match=r"identity cannot compare images of 32x32.*expected 256x256"):
         Objective(LossOptions(lpips=0, identity=0.1, identity_weights="face.pth"), SMALL)
+
+
+# ---- losses of latent codes ----
+
+
+def test_delta_loss_adds_the_mean_lengths_of_the_rows_up_to_a_stage() -> None:
+    w = torch.zeros(2, 4, 3)
+    w[:, 1, 0], w[:, 3, 2] = 3.0, torch.tensor([4.0, 6.0])
+    w = w + torch.randn(2, 1, 3)  # the first row itself costs nothing
+    assert [round(delta_loss(w, stage).item(), 5) for stage in (0, 1, 2, 3)] == [0, 3, 3, 8]
+
+
+def test_delta_loss_has_a_gradient_where_rows_are_still_equal() -> None:
+    w = torch.zeros(2, 4, 3, requires_grad=True)
+    delta_loss(w, 3).backward()
+    assert w.grad is not None
+    assert w.grad.isfinite().all()
+
+
+def test_w_mean_loss_is_the_mean_length_over_all_rows() -> None:
+    mean = torch.randn(3)
+    w = mean.repeat(2, 4, 1)
+    w[0, 0, 0] += 3
+    w[0, 1, 2] += 4
+    assert w_mean_loss(w, mean).item() == pytest.approx(5 / 2, rel=1e-5)
+    assert w_mean_loss(w, mean.repeat(4, 1)).item() == pytest.approx(5 / 2, rel=1e-5)

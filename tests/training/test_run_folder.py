@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hyperstyle.training.engine import make_task, train
-from hyperstyle.training.run_folder import Progress
+from hyperstyle.training.run_folder import progress
 
 if TYPE_CHECKING:
     from training.conftest import Job
@@ -55,12 +55,12 @@ def test_curves_are_those_of_the_log(job: Job, tmp_path: Path, curves: dict[str,
 
 
 def test_none_are_written_where_they_are_not_wanted_or_cannot_be(
-    tmp_path: Path, curves: dict[str, list[tuple[str, float, int]]], monkeypatch: pytest.MonkeyPatch
+    job: Job, tmp_path: Path, curves: dict[str, list[tuple[str, float, int]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Progress(tmp_path, 2, quiet=True, tensorboard=False) as progress:
-        progress.show(1, {"step": 1, "loss": 0.5})
+    with progress(job("encoder", tmp_path)) as show:
+        show(1, {"step": 1, "loss": 0.5})
     assert curves == {}
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as if it were not installed
-    with Progress(tmp_path, 2, quiet=True, tensorboard=True) as progress:
-        progress.show(1, {"step": 1, "loss": 0.5})
+    with progress(job("encoder", tmp_path, run__tensorboard=True)) as show:
+        show(1, {"step": 1, "loss": 0.5})
     assert list(tmp_path.iterdir()) == []

@@ -20,11 +20,11 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperstyle import HypernetworkConfig, tuned_layers
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.training.adversarial import image_adversary
-from hyperstyle.training.builders import code_reader, inversions_of, open_generator, open_model
+from hyperstyle.training.builders import chosen_layers, open_generator, open_model
+from hyperstyle.training.data import code_reader, inversions_of
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.engine import make_task, train
-from hyperstyle.training.hyperinverter_task import HyperInverterTask
-from hyperstyle.training.hyperstyle_task import HyperStyleTask, chosen_layers
+from hyperstyle.training.hypernetwork_task import HyperInverterTask, HyperStyleTask
 from hyperstyle.training.options import LossOptions
 
 if TYPE_CHECKING:

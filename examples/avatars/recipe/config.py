@@ -10,7 +10,7 @@ import torch
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig
-from hyperstyle.training.options import OptimOptions
+from hyperstyle.training.options import OptimOptions, TaskName, TrainOptions, resolve
 
 __all__ = ["Recipe"]
 
@@ -112,6 +112,12 @@ class Recipe:
         """Options of the optimization in all stages, with the maximum norm of the gradient and the decay of an EMA."""
         precision: Literal["float32", "bfloat16"] = "bfloat16" if self.bfloat16 else "float32"
         return OptimOptions("adam", clip=clip, precision=precision, ema=ema, compile=self.compile, seed=self.seed)
+
+    def task_options(self, task: TaskName, optim: OptimOptions) -> TrainOptions:
+        """Options of a task that gets its networks, losses and images from the recipe: none are named."""
+        start = "encoder.generator" if task == "encoder" else f"{task}.encoder"
+        options = resolve(task, flags={start: "", "data.train": "", "run.out": "", "loss.adversarial": 0})
+        return replace(options, optim=optim)
 
     def trunk(self, widths: tuple[int, ...], blocks: tuple[int, ...]) -> TrunkConfig:
         """A trunk with the recipe's first convolution and group normalization."""

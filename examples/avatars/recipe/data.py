@@ -15,7 +15,8 @@ from examples.avatars.recipe.config import Recipe
 from examples.avatars.renderer.dataset import AvatarSet, load_set, make_set, save_set
 from examples.avatars.renderer.encoding import trait_encoding
 from hyperstyle.domain import DOMAINS, Domain
-from hyperstyle.training.distributed import on_first, share
+from hyperstyle.errors import ConfigError
+from hyperstyle.training.distributed import on_first, rank, world
 
 __all__ = [
     "CPU",
@@ -97,7 +98,9 @@ def batch_indices(count: int, batch: int, step: int, seed: int) -> Tensor:
     They depend on seed and step alone, so that a resumed run has the same batches.
     """
     random = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-    return share(torch.randint(0, count, (batch,), generator=random))
+    if batch % world():
+        raise ConfigError(f"a batch of {batch} for {world()} processes: expected a multiple.")
+    return torch.randint(0, count, (batch,), generator=random)[rank() :: world()]
 
 
 def encoded(data: AvatarSet, index: Tensor | slice) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from examples.avatars.recipe.config import Recipe
 from examples.avatars.recipe.data import Sets
@@ -12,9 +13,9 @@ from examples.avatars.recipe.generator import load_factor_mapping
 from examples.avatars.renderer.encoding import trait_encoding
 from examples.avatars.renderer.factors import sample_factors
 from hyperstyle.edits import DirectionEdit, EditInfo, save_edit
-from hyperstyle.edits.direction import regression_direction
+from hyperstyle.errors import EditError
 
-__all__ = ["EDITS", "make_directions"]
+__all__ = ["EDITS", "make_directions", "regression_direction"]
 
 EDITS: dict[str, tuple[str, float, float]] = {
     "age": ("age", -2.0, 2.0),
@@ -45,3 +46,26 @@ def make_directions(recipe: Recipe, data: Sets, run: Path) -> None:
         unit = f"population standard deviations of {factor}"
         source = "regression of the W code on the factor, 20,000 avatars"
         save_edit(DirectionEdit(direction, EditInfo(name, low, high, unit, source, trait=factor)), run / "edits" / name)
+
+
+def regression_direction(codes: Tensor, trait: Tensor) -> Tensor:
+    """The change of code that goes with one standard deviation of a trait, by least squares.
+
+    Args:
+        codes: [N,D] W codes.
+        trait: [N] values of the trait for them; other traits should vary independently of it.
+
+    Returns:
+        [D] slope of the regression of the code on the standardized trait.
+
+    Raises:
+        EditError: fewer than two codes, another number of values, or a trait that does not vary.
+    """
+    if codes.ndim != 2 or trait.shape != codes.shape[:1] or len(codes) < 2:
+        raise EditError(f"codes {tuple(codes.shape)} and trait {tuple(trait.shape)}: expected [N, D] and [N], N >= 2.")
+    deviation = trait.double().std()
+    if not deviation > 0:
+        raise EditError("the trait has the same value for all codes, so it has no direction.")
+    standard = (trait.double() - trait.double().mean()) / deviation
+    slope = ((codes.double() - codes.double().mean(0)) * standard[:, None]).sum(0) / standard.square().sum()
+    return slope.to(codes.dtype)

@@ -19,8 +19,8 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.training.adversarial import Scale
 from hyperstyle.training.distributed import on_first
 from hyperstyle.training.encoder_task import EncoderTask
-from hyperstyle.training.loop import LoopOptions, Schedule
-from hyperstyle.training.options import EncoderOptions, LossOptions, OptimOptions
+from hyperstyle.training.loop import Schedule
+from hyperstyle.training.options import TrainOptions
 from hyperstyle.training.task import autocast
 
 __all__ = ["train_encoder"]
@@ -30,16 +30,16 @@ class _AvatarEncoder(EncoderTask):
     """The encoder learns from codes where a batch has them, else from images.
 
     Args:
-        base, encoder, optim: see `EncoderTask`.
+        base, encoder, options: see `EncoderTask`.
         loss: of images.
         spread: standard deviation of codes, the unit of their error.
     """
 
     def __init__(
-        self, base: Model, encoder: WEncoder, loss: ReconstructionLoss, optim: OptimOptions, spread: Tensor
+        self, base: Model, encoder: WEncoder, loss: ReconstructionLoss, options: TrainOptions, spread: Tensor
     ) -> None:
         self.loss, self.spread = loss, spread
-        super().__init__(base, encoder, loss.with_weight(None), optim, LossOptions(), EncoderOptions(""))
+        super().__init__(base, encoder, loss.with_weight(None), options)
         self.optimizers = {"encoder": adam(encoder)}
 
     def train_step(
@@ -97,7 +97,8 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
         return row
 
     optim = recipe.optim(clip=2.0)
-    task = _AvatarEncoder(Model(generator, domain), encoder, ReconstructionLoss(recipe, run), optim, spread)
-    loop = LoopOptions(run / "encoder", sum(recipe.encoder_steps), Schedule(1e-3, decay=0.5), evaluate_every=1000)
-    train_stage(task, optim, loop, batch, evaluate)
+    options = recipe.task_options("encoder", optim)
+    task = _AvatarEncoder(Model(generator, domain), encoder, ReconstructionLoss(recipe, run), options, spread)
+    schedule = Schedule(1e-3, sum(recipe.encoder_steps), decay=0.5)
+    train_stage(task, optim, schedule, run / "encoder", batch, evaluate)
     on_first(lambda: save_component(encoder, config, run / "encoder" / "done"))

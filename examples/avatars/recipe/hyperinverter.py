@@ -24,9 +24,8 @@ from hyperstyle.io.components import save_component
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.training.distributed import on_first
-from hyperstyle.training.hyperinverter_task import HyperInverterTask
-from hyperstyle.training.loop import LoopOptions, Schedule
-from hyperstyle.training.options import LossOptions
+from hyperstyle.training.hypernetwork_task import HyperInverterTask
+from hyperstyle.training.loop import Schedule
 from hyperstyle.training.task import autocast, compiled
 
 __all__ = ["train_hyperinverter"]
@@ -56,8 +55,8 @@ def train_hyperinverter(recipe: Recipe, data: Sets, run: Path) -> None:
     LOG.info("hyperinverter: %d parameters", sum(p.numel() for p in network.parameters()))
     synthesis, encode = compiled(generator, recipe.compile), compiled(encoder, recipe.compile)
     loss, optim = ReconstructionLoss(recipe, run), recipe.optim(clip=1.0)
-    model = Model(generator, domain)
-    task = _AvatarHyperInverter(model, encoder, network, loss.with_weight(None), optim, LossOptions())
+    model, options = Model(generator, domain, {"encoder": encoder}), recipe.task_options("hyperinverter", optim)
+    task = _AvatarHyperInverter(model, network, loss.with_weight(None), options)
     task.set_phases(recipe, [Phase(length, 1, pixels) for length, pixels in recipe.inverter_steps], loss)
     task.optimizers = {"hyperinverter": adam(network)}
 
@@ -80,6 +79,6 @@ def train_hyperinverter(recipe: Recipe, data: Sets, run: Path) -> None:
         return {"w_l2": (errors[0] / count).item(), "ratio": (errors[1] / errors[0]).item()}
 
     total = sum(length for length, _ in recipe.inverter_steps)
-    loop = LoopOptions(run / "hyperinverter", total, Schedule(1e-3, decay=0.35), evaluate_every=200)
-    train_stage(task, optim, loop, batch, evaluate)
+    schedule = Schedule(1e-3, total, decay=0.35)
+    train_stage(task, optim, schedule, run / "hyperinverter", batch, evaluate, evaluate_every=200)
     on_first(lambda: save_component(network, config, run / "hyperinverter" / "done"))

@@ -22,9 +22,8 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.training.distributed import gather, on_first, rank, world
-from hyperstyle.training.hyperstyle_task import HyperStyleTask
-from hyperstyle.training.loop import LoopOptions, Schedule
-from hyperstyle.training.options import LossOptions
+from hyperstyle.training.hypernetwork_task import HyperStyleTask
+from hyperstyle.training.loop import Schedule
 from hyperstyle.training.task import autocast, compiled
 
 __all__ = ["Beginnings", "fit_hypernetwork", "train_hypernetwork"]
@@ -62,15 +61,13 @@ class Beginnings:
     """Images with the reconstructions by the W encoder, the same for every hypernetwork of one generator.
 
     Attributes:
-        model: has the generator; frozen.
-        encoder: frozen.
+        model: has generator and W encoder; frozen.
         data, test: images for training and for evaluation.
         prepared: codes [N,D] and reconstructions [N,3,h,w] (see `_initial`) of `data`, as they are and mirrored.
         held_out: the same of `test`.
     """
 
     model: Model
-    encoder: WEncoder
     data: AvatarSet
     test: AvatarSet
     prepared: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -83,7 +80,8 @@ class Beginnings:
         held_out = _initial(test, generator, encoder, recipe.dtype)
         synthesis = compiled(generator, recipe.compile)
         plain, mirror = (_initial(data, synthesis, encoder, recipe.dtype, mirror) for mirror in (False, True))
-        return cls(Model(generator, domain_of(recipe)), encoder, data, test, (plain, mirror), held_out)
+        model = Model(generator, domain_of(recipe), {"encoder": encoder})
+        return cls(model, data, test, (plain, mirror), held_out)
 
     def batch(self, recipe: Recipe, step: int) -> dict[str, Tensor]:
         """The images of a step with their codes and reconstructions; every other batch is mirrored."""
@@ -114,7 +112,7 @@ def fit_hypernetwork(recipe: Recipe, begun: Beginnings, run: Path, *, name: str 
     hypernetwork = begin(Hypernetwork, config, run / name / "start").to(memory_format=torch.channels_last)
     LOG.info("%s: %d parameters", name, hypernetwork.parameter_count())
     loss, optim = ReconstructionLoss(recipe, run), recipe.optim(clip=1.0)
-    task = _AvatarHyperStyle(model, begun.encoder, hypernetwork, loss.with_weight(None), optim, LossOptions())
+    task = _AvatarHyperStyle(model, hypernetwork, loss.with_weight(None), recipe.task_options("hyperstyle", optim))
     task.set_phases(recipe, [Phase(*phase) for phase in recipe.hypernetwork_steps], loss)
     task.optimizers = {"hypernetwork": adam(hypernetwork, fused=True)}
     total = sum(length for length, _, _ in recipe.hypernetwork_steps)
@@ -123,17 +121,17 @@ def fit_hypernetwork(recipe: Recipe, begun: Beginnings, run: Path, *, name: str 
         """L2 of the W encoder, and the L2 after each step divided by it."""
         count, steps = min(128, len(begun.test)), 1 if done < total // 2 else 10
         codes, starts = begun.held_out
-        task.generate = task.full
+        task.generate, task.steps = task.full, steps
         errors = torch.zeros(steps + 1)
         for s in chunks(count):
             crop, start = begun.test.images(s), _as_float(starts[s])
-            for k, image in enumerate([start, *task.refine(crop, codes[s], start, steps)]):
+            for k, image in enumerate([start, *task.refine(crop, codes[s], start)]):
                 errors[k] += (image - crop).square().mean((1, 2, 3)).sum()
         ratios = {f"ratio_{k}": (errors[k] / errors[0]).item() for k in range(1, steps + 1)}
         return {"w_l2": (errors[0] / count).item(), **ratios}
 
-    loop = LoopOptions(run / name, total, Schedule(1e-3, decay=0.35), evaluate_every=1000)
-    train_stage(task, optim, loop, lambda i: begun.batch(recipe, i), evaluate)
+    schedule = Schedule(1e-3, total, decay=0.35)
+    train_stage(task, optim, schedule, run / name, lambda i: begun.batch(recipe, i), evaluate)
     done = run / name / "done"
     on_first(lambda: save_component(hypernetwork, config, done))
     return done

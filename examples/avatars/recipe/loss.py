@@ -11,8 +11,7 @@ from examples.avatars.recipe.config import Recipe
 from examples.avatars.recipe.data import CPU
 from examples.avatars.recipe.evaluator import load_attribute_network
 from hyperstyle.metrics import perceptual
-from hyperstyle.training.losses import MeanDistance
-from hyperstyle.training.objective import ImageLoss
+from hyperstyle.training.objective import ImageLoss, MeanDistance
 from hyperstyle.training.task import autocast, compiled
 
 __all__ = ["ReconstructionLoss", "pyramid_l1", "pyramid_mse"]

@@ -48,10 +48,7 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
     extra = run / "hyperinverter" / "done"
     network = load_component(HyperInverter, HyperInverterConfig, extra, device=CPU) if extra.exists() else None
     fingerprint = inverter.model.generator_fingerprint
-    edits = {
-        name: edit.from_parts(replace(edit.info, model=fingerprint), *edit.parts())
-        for name, edit in load_edits(run / "edits").items()
-    }
+    edits = {name: edit.with_info(model=fingerprint) for name, edit in load_edits(run / "edits").items()}
     model = replace(inverter.model.with_parts(hyperinverter=network), aligner=aligner, edits=edits)
     write_model(model, run / "model", dtype=torch.float16)
     LOG.info("model written to %s", run / "model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +12,9 @@ from torch.optim import Optimizer
 
 from examples.avatars.recipe.data import LOG
 from hyperstyle.training.adversarial import Scale
-from hyperstyle.training.loop import Hooks, LoopOptions, fit
-from hyperstyle.training.optimization import Optimization
-from hyperstyle.training.options import OptimOptions
+from hyperstyle.training.loop import Schedule, fit
+from hyperstyle.training.optimization import TaskOptimizer
+from hyperstyle.training.options import OptimOptions, RunOptions
 from hyperstyle.training.task import Task
 
 __all__ = ["RegressionTask", "adam", "train_stage"]
@@ -49,36 +50,44 @@ def adam(network: nn.Module, **options: Any) -> Optimizer:
 def train_stage(
     task: Task,
     optim: OptimOptions,
-    loop: LoopOptions,
+    schedule: Schedule,
+    folder: Path,
     batch: Callable[[int], dict[str, Tensor]],
     evaluate: Callable[[int], dict[str, float]],
-) -> Optimization:
+    *,
+    evaluate_every: int = 1000,
+) -> TaskOptimizer:
     """Trains the network of a task, from the last checkpoint of the stage if there is one.
 
     Args:
         task: what is trained.
         optim: clipping, moving average.
-        loop: folder, length and learning rate.
-        batch: step -> the arguments of `Optimization.step`, of this process's part of the batch.
+        schedule: length and learning rate.
+        folder: gets checkpoints and log.
+        batch: step -> the arguments of `TaskOptimizer.step`, of this process's part of the batch.
         evaluate: number of steps done -> held-out figures; called with the networks in eval mode, and with averaged
             weights where there are.
+        evaluate_every: steps between two of these.
 
     Returns:
         The state of the optimization, with the moving average of the network.
     """
-    name = "/".join(loop.folder.parts[-2:])
-    optimization = Optimization(task, optim)
+    name = "/".join(folder.parts[-2:])
+    optimizer = TaskOptimizer(task, optim)
 
     @torch.no_grad()
     def figures(done: int) -> dict[str, float]:
-        with optimization.evaluation_mode():
+        with optimizer.evaluation_mode():
             return evaluate(done)
 
     def report(done: int, row: Mapping[str, float]) -> None:
         if (per_second := row.get("steps_per_second")) is not None:
             text = " ".join(f"{key} {value:.5g}" for key, value in row.items())
-            LOG.info("%s: %s | %.0f min left", name, text, (loop.steps - done) / max(per_second, 1e-3) / 60)
+            LOG.info("%s: %s | %.0f min left", name, text, (schedule.steps - done) / max(per_second, 1e-3) / 60)
 
-    hooks = Hooks(figures, report)
-    fit(lambda i: optimization.step(i, **batch(i)), optimization.states, task.optimizers, loop, hooks)
-    return optimization
+    def step(i: int) -> dict[str, float]:
+        return optimizer.step(i, **batch(i))
+
+    run = RunOptions(str(folder), save_every=500, evaluate_every=evaluate_every, keep=1)
+    fit(step, optimizer.states, task.optimizers, schedule, run, evaluate=figures, on_step=report)
+    return optimizer

@@ -22,7 +22,7 @@ from examples.avatars.renderer.render import render
 from examples.avatars.renderer.snapshots import snapshots
 from examples.avatars.studies.command import run_command, study_parser
 from hyperstyle.align.crop import ffhq_quad, five_points
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.decision import LandmarkDetector
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.cli.arguments import check_output_files, load_inverter
 from hyperstyle.cli.progress import progress_bar

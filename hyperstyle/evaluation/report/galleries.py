@@ -10,27 +10,19 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.evaluation.engine import Job, Study
+from hyperstyle.evaluation.engine import Job, Study, Trial, invert_one
+from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.methods import EDITS
+from hyperstyle.evaluation.tables import Column, Table, Value
 from hyperstyle.images import load_image, to_images
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.stylegan2.base import StyleGenerator
-
-__all__ = [
-    "Gallery",
-    "adaptation",
-    "data_uri",
-    "edit_strips",
-    "gallery",
-    "interpolation",
-    "reconstructions",
-    "shown_edits",
-]
 
 _LONGEST = 256  # pixels; more is not seen at the size shown
 _QUALITY = 85
 _STEPS = 7  # of an interpolation
+_ON_THE_PAGE = ("l2", "lpips", "perceptual", "identity")  # of images out of the domain; the files have all figures
 
 
 @dataclass(frozen=True)
@@ -39,39 +31,27 @@ class Gallery:
 
     Attributes:
         heads: a caption for each column.
-        labels: a caption for each row; "" for none.
-        rows: data URIs, one for each column; "" leaves a place empty.
+        rows: data URIs, one for each column.
+        labels: a caption for each row, or none at all.
         cell: width of an image on the page in pixels, where there is room.
     """
 
-    heads: tuple[str, ...]
-    labels: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    labels: Sequence[str] = ()
     cell: int = 128
 
 
-def gallery(
-    heads: Sequence[str],
-    rows: Sequence[Sequence[Tensor | Image.Image]],
-    labels: Sequence[str] | None = None,
-    *,
-    cell: int = 128,
-) -> Gallery:
-    """Of images [3,H,W] in [-1,1], or PIL images."""
-    uris = tuple(tuple(data_uri(image) for image in row) for row in rows)
-    return Gallery(tuple(heads), tuple(labels or [""] * len(rows)), uris, cell)
-
-
-def data_uri(image: Tensor | Image.Image) -> str:
-    """A JPEG inside a link, at most 256 px on its longer side."""
-    small = image if isinstance(image, Image.Image) else to_images(image[None])[0]
-    scale = _LONGEST / max(small.size)
-    if scale < 1:
-        size = max(1, round(small.width * scale)), max(1, round(small.height * scale))
-        small = small.resize(size, Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_QUALITY, optimize=True, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def uris(*images: Tensor | Image.Image) -> list[str]:
+    """Images [3,H,W] in [-1,1], or PIL images, as JPEG files inside links, at most 256 px on their longer side."""
+    texts = []
+    for image in images:
+        small = image.copy() if isinstance(image, Image.Image) else to_images(image[None])[0]
+        small.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=_QUALITY, optimize=True, subsampling=0)
+        texts.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"))
+    return texts
 
 
 def shown_edits(model: Model, most: int = 3) -> dict[str, float]:
@@ -82,42 +62,60 @@ def shown_edits(model: Model, most: int = 3) -> dict[str, float]:
 
 def reconstructions(study: Study, jobs: Sequence[Job], count: int) -> Gallery:
     """Inputs and the reconstruction by each method."""
-    rows: list[list[Tensor | Image.Image]] = [
-        [study.images.load(i), *(load_image(study.reconstruction(job, i)) for job in jobs)] for i in range(count)
+    rows = [
+        uris(study.images.load(i), *(load_image(study.reconstruction(job, i)) for job in jobs)) for i in range(count)
     ]
-    return gallery(["input", *(job.label for job in jobs)], rows)
+    return Gallery(["input", *(job.label for job in jobs)], rows)
 
 
-def edit_strips(inversions: Sequence[Inversion], edit: str) -> Gallery:
-    """An edit at five strengths, from the low to the high end of its range."""
+def edit_strips(crops: Sequence[Tensor], inversions: Sequence[Inversion], edit: str) -> Gallery:
+    """An edit at five strengths, from the low to the high end of its range; crops [3,h,w] are what was inverted."""
     info = inversions[0].model.edits[edit].info
     strengths = [info.low + (info.high - info.low) * k / 4 for k in range(5)]
-    rows = [[_crop(inversion), *inversion.edit(edit, strengths).tensor.cpu()] for inversion in inversions]
-    return gallery(["input", *(f"{s:+.3g}" if s else "0" for s in strengths)], rows, cell=118)
+    rows = [
+        uris(crop, *inversion.edit(edit, strengths).tensor.cpu())
+        for crop, inversion in zip(crops, inversions, strict=True)
+    ]
+    return Gallery(["input", *(f"{s:+.3g}" if s else "0" for s in strengths)], rows, cell=118)
 
 
-def interpolation(inversions: Sequence[Inversion]) -> Gallery:
+def interpolation(crops: Sequence[Tensor], inversions: Sequence[Inversion]) -> Gallery:
     """From each image to the next: codes and offsets together."""
-    pairs = [(inversions[i], inversions[i + 1]) for i in range(0, len(inversions) - 1, 2)]
-    rows = [[_crop(a), *a.interpolate(b, _STEPS).tensor.cpu(), _crop(b)] for a, b in pairs]
-    return gallery(["from", *[""] * _STEPS, "to"], rows, cell=100)
+    rows = [
+        uris(crops[i], *inversions[i].interpolate(inversions[i + 1], _STEPS).tensor.cpu(), crops[i + 1])
+        for i in range(0, len(inversions) - 1, 2)
+    ]
+    return Gallery(["from", *[""] * _STEPS, "to"], rows, cell=100)
 
 
-def adaptation(inversions: Sequence[Inversion], tuned: StyleGenerator, edits: Mapping[str, float]) -> Gallery:
-    """The same codes and offsets in a generator tuned from the model's."""
-    heads = ["input", "inverted", "tuned, code only", "tuned, with offsets", *(f"{n} {s:+g}" for n, s in edits.items())]
-    rows = []
-    for inversion in inversions:
-        moved = inversion.transfer(tuned)
-        edited = [moved.edit(name, strength) for name, strength in edits.items()]
-        columns = [inversion, inversion.initial.transfer(tuned), moved, *edited]
-        rows.append([_crop(inversion), *(column.tensor[0].cpu() for column in columns)])
-    return gallery(heads, rows)
+def out_of_domain(
+    study: Study, inverter: HyperStyleInverter, photos: EvaluationImages, edits: Mapping[str, float]
+) -> tuple[Gallery, Table]:
+    """Images unlike the training data, inverted by the model's best method: before and after refinement, and edited.
 
-
-def _crop(inversion: Inversion) -> Tensor:
-    """What was inverted [3,h,w]."""
-    crop = inversion.crop
-    if crop is None:
-        raise TypeError("inversions of a report have their crops")
-    return crop[0].cpu()
+    Args:
+        study: says which figures are measured.
+        inverter: the model.
+        photos: the images.
+        edits: names and strengths.
+    """
+    model, measures = inverter.model, study.measures
+    images: list[list[str]] = []
+    rows: list[dict[str, Value]] = []
+    for i, name in enumerate(photos.names):
+        crop, row = photos.load(i), dict[str, Value](kind=name)
+        refined = invert_one(inverter, crop, Trial(inverter.methods[0]))
+        for when, inversion in {"before": refined.initial, "after": refined}.items():
+            figures = measures(model, inversion.tensor, crop[None].to(model.device))
+            row |= {f"{key}_{when}": value for key, value in figures.items()}
+        rows.append(row)
+        shown = [refined.initial, refined, *(refined.edit(edit, strength) for edit, strength in edits.items())]
+        images.append(uris(crop, *(inversion.tensor[0].cpu() for inversion in shown)))
+    columns = [Column("kind", "image")] + [
+        Column(f"{measure.key}_{when}", f"{measure.title} {when}", measure.form)
+        for measure in measures.chosen
+        for when in ("before", "after")
+        if measure.key in _ON_THE_PAGE
+    ]
+    heads = ["image", "before", "refined", *(f"{name} {strength:+g}" for name, strength in edits.items())]
+    return Gallery(heads, images, photos.names), Table(columns, rows)

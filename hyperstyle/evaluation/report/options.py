@@ -1,13 +1,16 @@
-"""What goes into a report."""
+"""What goes into a report, and which methods it measures on how many images: checked before the first of them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperstyle.evaluation.engine import Trial
-
-__all__ = ["ReportOptions"]
+from hyperstyle.errors import ConfigError
+from hyperstyle.evaluation.engine import Job, Trial, check_trials, identified, is_feed_forward
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.registry import by_networks
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,6 @@ class ReportOptions:
         points: strengths over the range of each edit.
         edited: images, the first ones, that are edited for Figure 6; 0 leaves it out.
         shown: images on each sheet.
-        adapt: steps of tuning the generator to a comic for the sheet of domain adaptation; 0 leaves it out.
         lpips, identity, mtcnn: see `choose_measures`.
         fid: whether FID and KID are measured; see `features_of`.
         inception: the file of its weights.
@@ -36,7 +38,6 @@ class ReportOptions:
     points: int = 5
     edited: int = 16
     shown: int = 4
-    adapt: int = 32
     lpips: bool | None = None
     identity: Path | None = None
     mtcnn: Path | None = None
@@ -44,3 +45,80 @@ class ReportOptions:
     inception: Path | None = None
     title: str = ""
     command: str = ""
+
+
+def check_ablations(names: Sequence[str]) -> None:
+    """Names of ablations become names of folders.
+
+    Raises:
+        ConfigError: one that cannot be such a name, or one twice.
+    """
+    for name in names:
+        if not re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII):
+            raise ConfigError(
+                f"ablation {name!r}: expected a name of letters, digits, '.', '_' and '-' that begins with no '.', as "
+                "in separable=runs/separable/model."
+            )
+    if len(set(names)) < len(names):
+        raise ConfigError(f"ablations {', '.join(names)}: expected each once.")
+
+
+def jobs_of(
+    inverter: HyperStyleInverter,
+    trials: Sequence[Trial] | None,
+    ablations: Mapping[str, HyperStyleInverter],
+    *,
+    images: int,
+    optimized: int,
+    edited: int,
+) -> list[Job]:
+    """All jobs of a report, checked.
+
+    Args:
+        inverter: the model.
+        trials: methods; None is every one of the model's networks and, with `optimized`, W+ optimization and PTI.
+        ablations: other models by name, each by its own best method.
+        images: how many there are.
+        optimized: how many of them the methods that optimize take.
+        edited: how many of them are edited.
+
+    Raises:
+        ConfigError: a method twice, one that optimizes with `optimized` 0, or an ablation whose name is no name of a
+            folder, or that of another method's.
+        MethodError: an unknown method, or one whose weights the model lacks.
+    """
+    model = inverter.model
+    if trials is None:
+        trials = [Trial(name) for name in by_networks(model)]
+        if optimized:
+            trials += [Trial("optimize-w+", 300), Trial("pti")]
+    if not trials:
+        raise ConfigError(
+            "the model has no network that inverts: train one (hyperstyle train encoder), or say with --methods and "
+            "--optimized which images to search for, as in --methods optimize-w+:300 --optimized 4."
+        )
+    check_trials(model, trials)
+    check_ablations(list(ablations))
+    jobs, identity = [], identified(model)
+    for trial in trials:
+        count = images if is_feed_forward(model, trial.method) else min(optimized, images)
+        if not count:
+            raise ConfigError(f"{trial} optimizes each image on its own: say with --optimized N how many it may take.")
+        jobs.append(Job.of(trial, inverter, count, edited=min(edited, count), model=identity))
+    folders = {job.folder.lower(): job.label for job in jobs}
+    for name, ablation in ablations.items():
+        other, methods = ablation.model, by_networks(ablation.model)
+        if not methods:
+            raise ConfigError(f"ablation {name!r} has no network that inverts. Name a model with an encoder.")
+        if other.domain.input_size != model.domain.input_size:
+            raise ConfigError(
+                f"ablation {name!r} sees images of {other.domain.input_size} px, this model {model.domain.input_size}: "
+                "expected the same."
+            )
+        job = Job(name, ablation, methods[0], None, images, model=identified(other))
+        if (label := folders.setdefault(job.folder.lower(), name)) != name:
+            raise ConfigError(
+                f"ablation {name!r} would keep its reconstructions in the folder of {label!r}: choose another name."
+            )
+        jobs.append(job)
+    return jobs

@@ -23,8 +23,6 @@ import numpy.typing as npt
 
 from hyperstyle.errors import ImageError
 
-__all__ = ["BT709", "STUDIO_RANGE", "ColorTags", "read_tags", "to_srgb"]
-
 BT709 = 1
 """ITU-R BT.709 among the matrices, the primaries and the transfer functions."""
 STUDIO_RANGE = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from collections import deque
@@ -15,10 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyperstyle.errors import ImageError, QualityWarning
+from hyperstyle.errors import ImageError, MissingDependencyError, QualityWarning
 from hyperstyle.images.clips.color import ColorTags, read_tags, to_srgb
-
-__all__ = ["Clip", "open_clip"]
 
 _DEFAULT_RATE = Fraction(25)  # for files without one
 _NARROWEST, _WIDEST = Fraction(1, 10), Fraction(10)  # width over height of a pixel; other values are damage
@@ -130,16 +129,19 @@ class Clip:
                         f"The clip {str(self.path)!r} holds no frame that can be decoded. Get a whole copy of the file."
                     )
                 yield None, stream, 0
-                self._warn(damaged, end - file_start(container), _length_in_header(container))
+                # Of other formats FFmpeg estimates it.
+                has_length = any(name in container.format.name for name in _FORMATS_WITH_LENGTH)
+                length = Fraction(container.duration or 0, 1_000_000) if has_length else Fraction(0)
+                self._warn(damaged, end - file_start(container), length)
         except av.FFmpegError as error:
             raise ImageError(
                 f"The clip {str(self.path)!r} cannot be decoded after frame {done}: {error}. Get a whole copy of the "
                 "file, or convert it to MP4."
             ) from error
 
-    def _warn(self, damaged: int, end: Fraction, length: Fraction | None) -> None:
+    def _warn(self, damaged: int, end: Fraction, length: Fraction) -> None:
         message = ""
-        if length is not None and length - end > _MAY_LACK:
+        if length - end > _MAY_LACK:
             message = (
                 f"the clip {str(self.path)!r} ends at {float(end):.2f} s, and by its header it has {float(length):.2f} "
                 "s: the file is not whole. What is there was taken."
@@ -152,12 +154,25 @@ class Clip:
             warnings.warn(message, QualityWarning, stacklevel=1)
 
 
+def check_pyav() -> None:
+    """Raises MissingDependencyError if PyAV, which reads and writes video files, is not installed."""
+    try:
+        importlib.import_module("av")
+    except ImportError as error:
+        raise MissingDependencyError(
+            'video files need PyAV, which is not installed. Run: pip install "hyperstyle-inversion[video]". A folder '
+            "of images, in and out, works without it."
+        ) from error
+
+
 def open_clip(path: str | os.PathLike[str]) -> Clip:
-    """The clip in a file. Needs PyAV.
+    """The clip in a file.
 
     Raises:
         ImageError: the file is no video.
+        MissingDependencyError: PyAV is not installed.
     """
+    check_pyav()
     import av
 
     path = Path(path)
@@ -187,12 +202,6 @@ def video_stream(container: Any) -> Any:
 def file_start(container: Any) -> Fraction:
     """The time in seconds that players count from: the start of the first stream, at least 0."""
     return max(Fraction(0), Fraction(container.start_time or 0, 1_000_000))
-
-
-def _length_in_header(container: Any) -> Fraction | None:
-    """The length in seconds by the header; None where the header has none, and FFmpeg estimates it."""
-    states = any(name in container.format.name for name in _FORMATS_WITH_LENGTH)
-    return Fraction(container.duration, 1_000_000) if states and container.duration else None
 
 
 def _last_duration(stream: Any, time: Fraction, duration: Fraction) -> Fraction:

@@ -16,10 +16,8 @@ from PIL import Image
 
 from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
 from hyperstyle.images.clips.color import BT709, STUDIO_RANGE
-from hyperstyle.images.clips.read import Clip, file_start
+from hyperstyle.images.clips.read import Clip, check_pyav, file_start
 from hyperstyle.io.files import atomic_write
-
-__all__ = ["MIN_RATE", "encode_clip"]
 
 # What players expect in an MP4 file, by the names of FFmpeg's decoders.
 _AUDIO = ("aac", "ac3", "alac", "eac3", "flac", "libopus", "mp2", "mp2float", "mp3", "mp3float", "opus")
@@ -28,29 +26,60 @@ _TAGS = ("title", "artist", "album", "comment", "copyright", "description", "dat
 _MAX_TICKS = 1_000_000  # ticks per second; times that need more are rounded to the usual ones
 _DEFAULT_TICKS = 90_000
 _LARGEST_PART = 1001  # of the fraction that a rate is written as
-MIN_RATE = Fraction(1, 1000)
-"""Frames per second; rates are written as fractions of small numbers."""
+_MIN_RATE = Fraction(1, 1000)  # frames per second; rates are written as fractions of small numbers
 
 
-def encode_clip(frames: Iterable[Image.Image], path: str | os.PathLike[str], timing: Fraction | Clip) -> None:
-    """Writes the file; see `hyperstyle.images.frames.write_clip`.
+def check_clip(path: str | os.PathLike[str], rate: Fraction | float = 25) -> None:
+    """Raises what `write_clip` would for this path and rate, or without PyAV. Call it before making frames."""
+    if Path(path).suffix.lower() != ".mp4":
+        raise ConfigError(f"{os.fspath(path)!r} cannot be written: clips are MP4, so give a name that ends in .mp4.")
+    if Path(path).is_dir():
+        raise ConfigError(f"{os.fspath(path)!r} is a folder, and its name is that of a clip. Choose another one.")
+    if not _MIN_RATE <= rate < float("inf"):
+        raise ConfigError(f"A clip of {rate} frames per second: expected {float(_MIN_RATE)} or more, such as 25.")
+    check_pyav()
+
+
+def write_clip(
+    frames: Iterable[Image.Image],
+    path: str | os.PathLike[str],
+    rate: Fraction | float | None = None,
+    *,
+    like: Clip | None = None,
+) -> None:
+    """Writes frames as an MP4 file: H.264 at a visually lossless quality, BT.709 colors, square pixels.
+
+    Sides of an odd number of pixels, which H.264 does not have, get one more, a copy of their last row or column.
 
     Args:
-        frames: RGB images of one size.
-        path: the file.
-        timing: frames per second, or the clip whose times, audio and title it gets.
+        frames: RGB images of one size, consumed one at a time.
+        path: the file, whose suffix is .mp4; it appears only once all frames are written.
+        rate: frames per second, 0.001 or more; the frames are evenly spaced, and there is no audio.
+        like: in place of `rate`, the clip that the frames were made from. There must be as many frames as in it. They
+            get the same timestamps, and its audio is copied without encoding it again, as are title, artist, date and
+            similar metadata. A QualityWarning names audio that MP4 cannot hold.
+
+    Raises:
+        ConfigError: `path` has another suffix or is a folder, `rate` is out of range, not exactly one of `rate` and
+            `like` is given, there is no frame, or there are more or fewer frames than in `like`.
+        ImageError: frames of different sizes, a clip that cannot be read again, or a file that cannot be written.
+            Nothing is left behind then.
+        MissingDependencyError: PyAV is not installed.
     """
+    if (rate is None) == (like is None):
+        raise ConfigError("A clip is written at a rate or like another clip: give one of rate=... and like=...")
+    rate = 25 if rate is None else rate  # any: the times are those of `like` then
+    check_clip(path, rate)
     import av
 
     with atomic_write(path, error=ImageError) as temporary:
         try:
-            if isinstance(timing, Clip):
-                ends = _ticks(timing.times())
-                with av.open(timing.path) as source:
+            if like is not None:
+                ends = _ticks(like.times())
+                with av.open(like.path) as source:
                     _encode(frames, temporary, *ends, source=source)
             else:
-                rate = timing.limit_denominator(_LARGEST_PART)
-                _encode(frames, temporary, 1 / rate, None)
+                _encode(frames, temporary, 1 / Fraction(rate).limit_denominator(_LARGEST_PART), None)
         except av.FFmpegError as error:
             reason = error.strerror or str(error)
             raise ImageError(f"The clip {os.fspath(path)!r} cannot be encoded or written: {reason}.") from error
@@ -81,7 +110,7 @@ def _encode(
         # The durations in an MP4 file are in the order of decoding: B-frames change them where they are not even.
         uneven = {"bf": "0"} if ticks is not None and len({b - a for a, b in pairwise(ticks)}) > 1 else {}
         stream = container.add_stream(
-            "libx264", rate=max(rate.limit_denominator(_LARGEST_PART), MIN_RATE), options={"crf": "17", **uneven}
+            "libx264", rate=max(rate.limit_denominator(_LARGEST_PART), _MIN_RATE), options={"crf": "17", **uneven}
         )
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context

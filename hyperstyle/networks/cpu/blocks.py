@@ -23,8 +23,6 @@ from hyperstyle.networks.cpu.fuse import FusedConv
 from hyperstyle.networks.cpu.workspace import Workspace
 from hyperstyle.networks.stylegan2.config import GeneratorConfig
 
-__all__ = ["Block", "reserve_maps", "run_block", "upsample2x"]
-
 _BAND_BYTES = 1 << 23  # of a band's maps: small enough for the C library to reuse their memory
 _SLOPE = 0.2
 
@@ -58,13 +56,6 @@ class _Seam:
 
     conv: Tensor
     up: Tensor | None
-
-    @classmethod
-    def new(cls, x: Tensor, block: Block, width: int, workspace: Workspace) -> _Seam:
-        """Memory for the rows of a block whose output has this width; any values."""
-        conv = _maps(workspace, "seam of conv", x, block.conv.weight.shape[0], 2, width)
-        up = None if block.up is None else _maps(workspace, "seam of up", x, len(block.up.bias), 5, width + 1)
-        return cls(conv, up)
 
 
 def upsample2x(image: Tensor, kernel: Tensor) -> Tensor:
@@ -105,7 +96,9 @@ def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = Tru
         [1,O,r,r] (x itself unless `keep`) and [1,3,r,r], float32 or wider.
     """
     height, width = (n * (1 if block.up is None else 2) for n in x.shape[2:])
-    conv, torgb = _with_transformed_weight(block.conv, width), block.torgb
+    conv, torgb = block.conv, block.torgb
+    if conv.transformed is None and winograd.is_faster(len(conv.bias), width, conv.weight.dtype):
+        conv = replace(conv, transformed=winograd.transform_weight(conv.weight))
     rows = _band_rows(x, conv, height, width)
     if block.up is not None and block.up.style is not None:
         x = x * block.up.style[:, None, None]
@@ -113,7 +106,10 @@ def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = Tru
     # torgb's weight [O,3,1,1] -> [O,3] -> [3,O]
     to_colors = torgb.weight.flatten(1).t().contiguous()
     rgb = x.new_empty((1, 3, height, width), dtype=torch.promote_types(x.dtype, torch.float32))
-    seam = _Seam.new(x, block, width, workspace)
+    seam = _Seam(
+        _maps(workspace, "seam of conv", x, conv.weight.shape[0], 2, width),
+        None if block.up is None else _maps(workspace, "seam of up", x, len(block.up.bias), 5, width + 1),
+    )
     for top in range(0, height, rows):
         end = min(top + rows, height)
         y = maps[:, :, top:end] if keep else maps[:, :, : end - top]
@@ -134,13 +130,6 @@ def reserve_maps(workspace: Workspace, like: Tensor, config: GeneratorConfig) ->
 def _maps_slot(size: int) -> tuple[str, int]:
     """The buffer of the maps of a resolution: one of two, since they are computed from those in the other."""
     return "maps", size.bit_length() % 2
-
-
-def _with_transformed_weight(conv: FusedConv, width: int) -> FusedConv:
-    """The convolution with its weight transformed for `winograd`, where that is faster."""
-    if conv.transformed is not None or not winograd.is_faster(len(conv.bias), width, conv.weight.dtype):
-        return conv
-    return replace(conv, transformed=winograd.transform_weight(conv.weight))
 
 
 def _band_rows(x: Tensor, conv: FusedConv, height: int, width: int) -> int:

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from hyperstyle.networks.cpu import winograd
 from hyperstyle.networks.cpu.workspace import Workspace
-from hyperstyle.networks.stylegan2.layers import Change, ModulatedConv, StyledConv, ToRGB
-from hyperstyle.networks.stylegan2.ops import effective_weight
-
-__all__ = ["FusedConv", "SharedConv", "fuse", "share_weight", "sharing_is_faster"]
+from hyperstyle.networks.stylegan2.layers import ModulatedConv, StyledConv, ToRGB
+from hyperstyle.networks.stylegan2.ops import Change, effective_weight
 
 _GAIN = math.sqrt(2.0)  # of the activation
 
@@ -58,24 +56,15 @@ class SharedConv:
     transformed: list[Tensor] | None
 
 
-def sharing_is_faster(channels: int, width: int, dtype: torch.dtype) -> bool:
-    """Whether it is faster to share one weight between images, which costs a scaling of the feature maps instead.
-
-    True where a layer's feature maps are smaller than its 3x3 weight. Always False in half precision, where scaling the
-    feature maps by the styles would lose accuracy.
-
-    Args:
-        channels: number of channels of the layer's output.
-        width: side of its output in pixels.
-        dtype: of its weight.
-    """
-    return width**2 <= 9 * channels and dtype in (torch.float32, torch.float64)
-
-
 def share_weight(conv: ModulatedConv) -> SharedConv | None:
-    """The weight of a layer, to be shared by several images; None for toRGB, or if a weight per image is faster."""
+    """The weight of a layer, to be shared by several images; None for toRGB, or if a weight per image is faster.
+
+    Sharing costs a scaling of the feature maps, so it is faster where these are smaller than the 3x3 weight. It is not
+    for half precision, in which scaling the feature maps by the styles would lose accuracy.
+    """
     spec, weight = conv.spec, conv.weight[0]  # [O,I,k,k]
-    if spec.torgb or not sharing_is_faster(spec.channels_out, spec.resolution, weight.dtype):
+    is_faster = not spec.torgb and spec.resolution**2 <= 9 * spec.channels_out
+    if not is_faster or weight.dtype not in (torch.float32, torch.float64):
         return None
     packed = _pack(weight) / math.sqrt(weight[0].numel())  # [I,k*k,O]
     transposed = _unpack(packed if spec.up else packed.flip(1), weight)

@@ -13,12 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.codes import LazyOffsets, OffsetCodes
 from hyperstyle.networks.hypernetworks.heads import SharedExpander, SharedHead
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
-from hyperstyle.networks.hypernetworks.lazy import LazyOffsets
-
-__all__ = ["FastOffsets", "offsets"]
 
 _FEW_ROWS = 32  # codes that `_times_large_matrix` is faster for
 

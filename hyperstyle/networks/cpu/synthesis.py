@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -12,11 +12,9 @@ from torch import Tensor
 from hyperstyle.networks.cpu.blocks import Block, reserve_maps, run_block, upsample2x
 from hyperstyle.networks.cpu.fuse import SharedConv, fuse, share_weight
 from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
-from hyperstyle.networks.hypernetworks.lazy import of_image
-from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
+from hyperstyle.networks.hypernetworks.codes import of_image
+from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles, WeightChanges
 from hyperstyle.networks.stylegan2.generator import Generator
-
-__all__ = ["applies_to", "synthesize"]
 
 
 def applies_to(generator: StyleGenerator, device: torch.device) -> TypeGuard[Generator]:
@@ -27,7 +25,7 @@ def applies_to(generator: StyleGenerator, device: torch.device) -> TypeGuard[Gen
 @torch.no_grad()
 def synthesize(
     generator: Generator,
-    styles: Mapping[str, Tensor],
+    styles: Styles,
     offsets: Offsets | None = None,
     *,
     residuals: Offsets | None = None,
@@ -50,12 +48,13 @@ def synthesize(
         ConfigError: inputs that do not fit, as of `Generator.synthesize`.
     """
     changes = offsets or {}, residuals or {}
-    batch = generator.check_inputs(styles, {*changes[0], *changes[1]}, noise)
-    count = sum(not spec.torgb for spec in generator.layers)
-    maps = [generator.noise_map(noise, i, batch, random) for i in range(count)]
+    maps = generator.check_inputs(styles, changes, noise, random)
+    batch = len(styles[generator.layers[0].name])
     workspace = current_workspace(keep_weights=batch > 1)
     reserve_maps(workspace, generator.input.input, generator.config)
-    shared = _shared_weights(generator) if batch > 1 and not any(changes) else {}
+    # Images without offsets share the weights of the layers for which that is faster.
+    sharing = generator.layers if batch > 1 and not any(changes) else ()
+    shared = {spec.name: share_weight(generator.conv(spec)) for spec in sharing}
     if batch == 1:
         return _image(generator, 0, styles, changes, maps, shared, workspace)
     size, wide = generator.config.size, torch.promote_types(generator.latent_avg.dtype, torch.float32)
@@ -65,34 +64,27 @@ def synthesize(
     return images
 
 
-def _shared_weights(generator: Generator) -> dict[str, SharedConv]:
-    """The weights that images share where none has offsets, of the layers for which that is faster."""
-    weights = {spec.name: share_weight(generator.conv(spec)) for spec in generator.layers}
-    return {name: weight for name, weight in weights.items() if weight is not None}
-
-
 def _image(
     generator: Generator,
     i: int,
-    styles: Mapping[str, Tensor],
-    changes: tuple[Offsets, Offsets],
+    styles: Styles,
+    changes: WeightChanges,
     noise: Sequence[Tensor | None],
-    shared: Mapping[str, SharedConv],
+    shared: Mapping[str, SharedConv | None],
     workspace: Workspace,
 ) -> Tensor:
     """Image i of a batch [1,3,size,size], resolution by resolution."""
     batch = len(styles[generator.layers[0].name])
-    offsets, residuals = (of_image(change, i, batch) for change in changes)
+    image_changes = of_image(changes[0], i, batch), of_image(changes[1], i, batch)
     maps: Iterator[Tensor | None] = (None if n is None else n[i : i + 1] if len(n) > 1 else n for n in noise)
     x: Tensor = generator.input.input  # [1,C,4,4]
-    image: Tensor | None = None
+    image: Any = None
     for size, group in groupby(generator.layers, lambda spec: spec.resolution):
         specs = list(group)  # conv0, which doubles the size (but at 4 px), conv1, torgb
         convs = []
         for spec in specs:
-            change = generator.check_offset(spec, offsets, 1), generator.check_offset(spec, residuals, 1)
-            noise_map = None if spec.torgb else next(maps)
-            style = styles[spec.name][i]  # [I]
+            style, noise_map = styles[spec.name][i], None if spec.torgb else next(maps)  # [I], [1,1,r,r]
+            change = generator.change(spec, image_changes, 1)
             convs.append(fuse(generator.block(spec), style, change, noise_map, workspace, shared.get(spec.name)))
         up, blur = (convs[0], generator.conv(specs[0]).blur.kernel) if specs[0].up else (None, None)
         block = Block(up, convs[-2], convs[-1], blur)
@@ -101,6 +93,4 @@ def _image(
         if image is not None:
             rgb += upsample2x(image, generator.block(specs[-1]).upsample.kernel)
         image = rgb
-    if image is None:
-        raise TypeError("a generator has at least one toRGB layer")
     return image

@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ROWS", "conv3x3", "is_faster", "transform_weight"]
-
 ROWS = 4
 """The number of rows of a convolution is a multiple of this."""
 

@@ -11,8 +11,6 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-__all__ = ["Workspace", "current_workspace", "reuse_memory"]
-
 
 class Workspace:
     """Buffers for fused weights and feature maps, which every layer of every image uses again.
@@ -74,10 +72,7 @@ def reuse_memory() -> Iterator[None]:
     It serves loops that synthesize again and again from one generator: a few percent of the time for 0.3 GiB (published
     generator). Inside of another such context it does nothing.
     """
-    if _REUSED.get() is not None:
-        yield
-        return
-    token = _REUSED.set(Workspace(keep_weights=True))
+    token = _REUSED.set(current_workspace(keep_weights=True))
     try:
         yield
     finally:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-
-__all__ = ["Backbone", "IRSETrunk", "Norm", "ResNetTrunk", "TrunkConfig", "add_trunk", "normalization"]
 
 Backbone = Literal["irse", "resnet"]
 Norm = Literal["batch", "group", "none"]
@@ -69,70 +72,62 @@ class TrunkConfig:
                 before = width
         return table
 
+    def stage_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Size of the output of every stage, for an input of this size."""
+        strides = [self.stem_stride * self.first_stride, *[2] * (len(self.widths) - 1)]
+        # Sizes are rounded up, so the quotients may be taken one after the other or at once.
+        return [(-(-height // total), -(-width // total)) for total in accumulate(strides, operator.mul)]
+
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Size of the features for an input of this size."""
-        for stride in (self.stem_stride, *(s for _, _, s in self.stages)):
-            height, width = -(-height // stride), -(-width // stride)
-        return height, width
+        return self.stage_sizes(height, width)[-1]
 
 
-def normalization(kind: Norm, channels: int) -> nn.Module:
+def _normalization(kind: Norm, channels: int) -> nn.Module:
     """The normalization layer of this kind."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(channels // 8, channels) if kind == "group" else nn.Identity()
 
 
-class _BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, ReLU inside and after the sum (torchvision's names)."""
+class ResidualBlock(nn.Module):
+    """Convolutions and a shortcut, ReLU between them and after the sum (torchvision's names).
 
-    def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm) -> None:
+    Args:
+        channels_in: of the input.
+        convs: (channels, kernel, stride) of each convolution.
+        norm: kind of normalization after each.
+    """
+
+    def __init__(self, channels_in: int, convs: Sequence[tuple[int, int, int]], norm: Norm = "batch") -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.bn1 = normalization(norm, channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.bn2 = normalization(norm, channels)
-        self.relu = nn.ReLU()
+        self.depth, before, total = len(convs), channels_in, 1
+        for i, (channels, kernel, stride) in enumerate(convs, 1):
+            self.add_module(f"conv{i}", nn.Conv2d(before, channels, kernel, stride, kernel // 2, bias=False))
+            self.add_module(f"bn{i}", _normalization(norm, channels))
+            before, total = channels, total * stride
         self.downsample: nn.Module | None = None
-        if stride != 1 or channels_in != channels:
-            shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, normalization(norm, channels))
+        if total != 1 or channels_in != before:
+            shortcut = nn.Conv2d(channels_in, before, 1, total, bias=False)
+            self.downsample = nn.Sequential(shortcut, _normalization(norm, before))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        out: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
-        return out
-
-
-class ResNetTrunk(nn.Module):
-    """[B,channels,h,w] -> features [B,widths[-1],h',w'] (16x smaller as published; no max-pooling)."""
-
-    def __init__(self, channels: int, config: TrunkConfig) -> None:
-        super().__init__()
-        width, kernel = config.widths[0], config.stem_kernel
-        self.conv1 = nn.Conv2d(channels, width, kernel, config.stem_stride, kernel // 2, bias=False)
-        self.bn1 = normalization(config.norm, width)
-        self.relu = nn.PReLU(width)
-        self.body = nn.Sequential(*(_BasicBlock(i, o, s, config.norm) for i, o, s in config.stages))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.body(self.relu(self.bn1(self.conv1(x))))
-        return out
+        y = x
+        for i in range(1, self.depth + 1):
+            y = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(F.relu(y) if i > 1 else y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class _SqueezeExcite(nn.Module):
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = max(1, channels // reduction)
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        hidden = max(1, channels // 16)
         self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.relu = nn.ReLU()
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
-        self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x * self.sigmoid(self.fc2(self.relu(self.fc1(self.avg_pool(x)))))
-        return out
+        pooled = F.adaptive_avg_pool2d(x, 1)  # [B,C,1,1]
+        return x * torch.sigmoid(self.fc2(F.relu(self.fc1(pooled))))
 
 
 class _Subsampling(nn.Module):
@@ -156,44 +151,86 @@ class _IRSEBlock(nn.Module):
             self.shortcut_layer = _Subsampling(stride)
         else:
             projection = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
-            self.shortcut_layer = nn.Sequential(projection, normalization(norm, channels))
+            self.shortcut_layer = nn.Sequential(projection, _normalization(norm, channels))
         self.res_layer = nn.Sequential(
-            normalization(norm, channels_in),
+            _normalization(norm, channels_in),
             nn.Conv2d(channels_in, channels, 3, 1, 1, bias=False),
             nn.PReLU(channels),
             nn.Conv2d(channels, channels, 3, stride, 1, bias=False),
-            normalization(norm, channels),
+            _normalization(norm, channels),
             *([_SqueezeExcite(channels)] if squeeze else []),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.shortcut_layer(x) + self.res_layer(x)
-        return out
+        return self.shortcut_layer(x) + self.res_layer(x)
 
 
-class IRSETrunk(nn.Module):
-    """[B,channels,h,w] -> features [B,widths[-1],h',w'] (16x smaller as published); `squeeze=False` makes it IR."""
+class TrunkNetwork(nn.Module):
+    """A trunk, and what networks that begin with one have in common: its parts have no prefix in published files.
 
-    def __init__(self, channels: int, config: TrunkConfig, *, squeeze: bool = True) -> None:
+    Args:
+        backbone: its kind, "resnet" (without max-pooling) or "irse".
+        channels: of the images.
+        config: the numbers of the trunk.
+        squeeze: False makes an "irse" trunk IR, without squeeze-and-excitation.
+    """
+
+    body: nn.Sequential
+
+    def __init__(self, backbone: Backbone, channels: int, config: TrunkConfig, *, squeeze: bool = True) -> None:
         super().__init__()
-        width, kernel = config.widths[0], config.stem_kernel
-        stem = nn.Conv2d(channels, width, kernel, config.stem_stride, kernel // 2, bias=False)
-        self.input_layer = nn.Sequential(stem, normalization(config.norm, width), nn.PReLU(width))
-        self.body = nn.Sequential(*(_IRSEBlock(i, o, s, config.norm, squeeze) for i, o, s in config.stages))
+        width, kernel, norm = config.widths[0], config.stem_kernel, config.norm
+        conv = nn.Conv2d(channels, width, kernel, config.stem_stride, kernel // 2, bias=False)
+        stem = conv, _normalization(norm, width), nn.PReLU(width)
+        blocks: list[nn.Module]
+        if backbone == "irse":
+            self.input_layer = nn.Sequential(*stem)
+            blocks = [_IRSEBlock(*numbers, norm, squeeze) for numbers in config.stages]
+        else:
+            self.conv1, self.bn1, self.relu = stem
+            blocks = [ResidualBlock(i, [(o, 3, stride), (o, 3, 1)], norm) for i, o, stride in config.stages]
+        self._stem = tuple(name for name, _ in self.named_children())
+        self.body = nn.Sequential(*blocks)
+        self._ends = set(accumulate(config.blocks))
+
+    def stage_features(self, x: Tensor) -> list[Tensor]:
+        """[B,channels,h,w] -> the output of the stem and of every stage, [B,C,h',w'] each, fine to coarse."""
+        stages = [x := self._stem_features(x)]
+        for count, block in enumerate(self.body, 1):
+            x = block(x)
+            if count in self._ends:
+                stages.append(x)
+        return stages
+
+    def trunk_features(self, x: Tensor) -> Tensor:
+        """[B,channels,h,w] -> features [B,widths[-1],h',w'], 16 times smaller as published."""
+        return self.body(self._stem_features(x))
+
+    def _stem_features(self, x: Tensor) -> Tensor:
+        for name in self._stem:
+            x = self.get_submodule(name)(x)
+        return x
+
+
+class _Conv3x3(nn.Conv2d):
+    """A 3x3 convolution that uses stride 1 for features of a single pixel, where the stride has no effect.
+
+    With a stride, PyTorch (2.15) returns uninitialized memory as the gradient of the weights for a single pixel in
+    bfloat16 on a CPU.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.body(self.input_layer(x))
-        return out
+        if tuple(x.shape[2:]) == (1, 1):
+            return F.conv2d(x, self.weight, self.bias, 1, self.padding)
+        return super().forward(x)
 
 
-def add_trunk(module: nn.Module, backbone: Backbone, channels: int, config: TrunkConfig) -> tuple[str, ...]:
-    """Adds the parts of a trunk to a network, under the names of published files and without a prefix.
+def strided_convs(*channels: int, first_stride: int = 2) -> nn.Sequential:
+    """3x3 convolutions from channels[i] to channels[i + 1] with stride 2, each followed by leaky ReLU 0.01.
 
-    Returns:
-        The names, in the order in which the parts are applied; the last is "body", the residual blocks.
+    The first has `first_stride`. In the result, convolution i has index 2 i: checkpoints name their weights by it.
     """
-    trunk = IRSETrunk(channels, config) if backbone == "irse" else ResNetTrunk(channels, config)
-    parts = dict(trunk.named_children())
-    for name, part in parts.items():
-        module.add_module(name, part)
-    return tuple(parts)
+    layers: list[nn.Module] = []
+    for i, (before, after) in enumerate(pairwise(channels)):
+        layers += [_Conv3x3(before, after, 3, 2 if i else first_stride, 1), nn.LeakyReLU(0.01)]
+    return nn.Sequential(*layers)

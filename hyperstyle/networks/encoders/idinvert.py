@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,8 +12,6 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.w_encoder import check_crop
 from hyperstyle.networks.stylegan2.ops import normal
-
-__all__ = ["IdInvertEncoder", "IdInvertEncoderConfig"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,6 @@ class IdInvertEncoderConfig:
         """How many times smaller the last features are than the crop."""
         return 1 << (len(self.widths) - 1)
 
-    @property
-    def features(self) -> int:
-        """Number of inputs of the last, fully connected layer."""
-        height, width = self.input_size
-        return self.widths[-1] * (height // self.reduction) * (width // self.reduction)
-
 
 class _ConvNorm(nn.Module):
     """Convolution, batch normalization and leaky ReLU."""
@@ -79,8 +72,7 @@ class _Residual(nn.Module):
         self.shortcut = _ConvNorm(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.second(self.first(x)) + self.shortcut(x)
-        return out
+        return self.second(self.first(x)) + self.shortcut(x)
 
 
 class IdInvertEncoder(nn.Module):
@@ -96,11 +88,11 @@ class IdInvertEncoder(nn.Module):
     def __init__(self, config: IdInvertEncoderConfig) -> None:
         super().__init__()
         self.config = config
-        outputs = config.rows * config.latent_width
+        outputs, (height, width) = config.rows * config.latent_width, config.input_size
+        features = config.widths[-1] * (height // config.reduction) * (width // config.reduction)
         self.stem = _ConvNorm(3, config.widths[0], 3)
-        pairs = zip(config.widths[:-1], config.widths[1:], strict=True)
-        self.blocks = nn.ModuleList(_Residual(before, after) for before, after in pairs)
-        self.weight = nn.Parameter(normal(outputs, config.features))
+        self.blocks = nn.ModuleList(_Residual(before, after) for before, after in pairwise(config.widths))
+        self.weight = nn.Parameter(normal(outputs, features))
         self.norm = nn.BatchNorm1d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,5 +106,5 @@ class IdInvertEncoder(nn.Module):
         for block in self.blocks:
             x = block(F.avg_pool2d(x, 2))
         # The features are scaled, not the weights, of which there are a hundred million.
-        codes: Tensor = self.norm(F.linear(x.flatten(1) / math.sqrt(self.config.features), self.weight))
+        codes = self.norm(F.linear(x.flatten(1) / math.sqrt(self.weight.shape[1]), self.weight))
         return codes.reshape(len(x), self.config.rows, -1)

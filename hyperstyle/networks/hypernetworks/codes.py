@@ -1,17 +1,17 @@
-"""Offset codes: the small vectors from which a hypernetwork's heads compute dense weight offsets."""
+"""Offset codes: the small vectors from which a hypernetwork's heads compute dense weight offsets, layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, InversionError
 from hyperstyle.networks.stylegan2.config import LayerSpec
-
-__all__ = ["OffsetCodes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +66,6 @@ class OffsetCodes:
         return self.weights.sum(1)
 
     @property
-    def values(self) -> int:
-        """How many numbers are stored for one image, step weights and dense offsets included."""
-        return sum(t[0].numel() for t in self.tensors)
-
-    @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors: those of `sums`, those of `terms`, `weights`, then those of `dense`."""
         return (*self.sums.values(), *self.terms.values(), self.weights, *self.dense.values())
@@ -107,47 +102,17 @@ class OffsetCodes:
         sums, terms, dense = ({n: function(t) for n, t in g.items()} for g in (self.sums, self.terms, self.dense))
         return OffsetCodes(sums, terms, function(self.weights), dense)
 
-    def select(self, chosen: slice) -> OffsetCodes:
-        """The codes of a slice of the images; dense offsets that all images share are kept whole."""
-        # Δ of [O,I,k,k] or [1,O,I,k,k] belongs to all images.
-        some = self.apply(lambda t: t[chosen])
-        shared = {name: t for name, t in self.dense.items() if t.ndim < 5 or len(t) == 1}
-        return replace(some, dense={**some.dense, **shared})
+    def select(self, chosen: slice | list[int]) -> OffsetCodes:
+        """The codes of these images; dense offsets that all images share are kept whole."""
+        # Δ of [O,I,k,k] or, for several images, [1,O,I,k,k] belongs to all images.
+        dense = {n: t if t.ndim < 5 or len(t) < len(self) else t[chosen] for n, t in self.dense.items()}
+        return replace(replace(self, dense={}).apply(lambda t: t[chosen]), dense=dense)
 
     def only(self, layers: Sequence[str]) -> OffsetCodes:
         """The codes and dense offsets of `layers` only; all other layers get no offset."""
         groups = (self.sums, self.terms, self.dense)
         sums, terms, dense = ({n: t for n, t in group.items() if n in layers} for group in groups)
         return OffsetCodes(sums, terms, self.weights, dense)
-
-    def of_layers(self, layers: Iterable[str] | None, changed: Sequence[LayerSpec], network: str) -> OffsetCodes:
-        """`only(layers)`, or all for None, after a check against the layers `changed` by a hypernetwork.
-
-        Args:
-            layers: names.
-            changed: all layers that the network changes.
-            network: what to call it in the message.
-
-        Raises:
-            ConfigError: there is a code, in any layer, for a layer that is not in `changed`.
-        """
-        if unknown := sorted(set(self.coded) - {spec.name for spec in changed}):
-            raise ConfigError(f"offset codes for layer {unknown[0]!r}, which this {network} does not change.")
-        return self if layers is None else self.only(list(layers))
-
-    def update(self, other: OffsetCodes) -> OffsetCodes:
-        """These codes and dense offsets; the layers of `other` are taken from `other`, whole.
-
-        Raises:
-            InversionError: codes are kept from both sides, and their step weights differ.
-        """
-        rest = self.only([name for name in self.layers if name not in other.layers])
-        dense = {**rest.dense, **other.dense}
-        if not rest.coded or not other.coded:
-            return replace(rest if rest.coded else other, dense=dense)
-        if self.weights.shape != other.weights.shape or not torch.equal(self.weights, other.weights):
-            raise InversionError("offset codes of a different number of steps cannot be mixed by layer.")
-        return OffsetCodes({**rest.sums, **other.sums}, {**rest.terms, **other.terms}, self.weights, dense)
 
     @staticmethod
     def mixed(first: OffsetCodes | None, second: OffsetCodes | None, layers: Sequence[str]) -> OffsetCodes | None:
@@ -157,23 +122,24 @@ class OffsetCodes:
         without one.
 
         Raises:
-            InversionError: see `update`.
+            InversionError: codes are kept from both sides, and their step weights differ.
         """
-        unchanged = (
-            None
-            if first is None
-            else first._without_zeros().only([name for name in first.layers if name not in layers])
-        )
-        replaced = None if second is None else second._without_zeros().only(layers)
-        parts = [part for part in (unchanged, replaced) if part is not None and part.layers]
-        if not parts:
-            return None
-        return parts[0] if len(parts) == 1 else parts[0].update(parts[1])
+        a = None if first is None else first._with_effect([name for name in first.layers if name not in layers])
+        b = None if second is None else second._with_effect(layers)
+        if a is None or b is None:
+            return b if a is None else a
+        dense = {**a.dense, **b.dense}
+        if not a.coded or not b.coded:
+            return replace(a if a.coded else b, dense=dense)
+        if not torch.equal(a.weights, b.weights):
+            raise InversionError("offset codes of a different number of steps cannot be mixed by layer.")
+        return OffsetCodes({**a.sums, **b.sums}, {**a.terms, **b.terms}, a.weights, dense)
 
-    def _without_zeros(self) -> OffsetCodes:
-        """A copy without codes if they change no image: all step weights and all `sums` are zero. Else `self`."""
+    def _with_effect(self, layers: Sequence[str]) -> OffsetCodes | None:
+        """`only(layers)`, without codes if all step weights and all `sums` are zero; None where nothing is left."""
         has_effect = self.weights.any() or any(code.any() for code in self.sums.values())
-        return self if has_effect else OffsetCodes({}, {}, self.weights[:, :1], self.dense)
+        codes = (self if has_effect else OffsetCodes({}, {}, self.weights[:, :1], self.dense)).only(layers)
+        return codes if codes.layers else None
 
     @staticmethod
     def cat(parts: Sequence[OffsetCodes]) -> OffsetCodes:
@@ -225,3 +191,82 @@ class OffsetCodes:
 def _added(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The sum for each layer of either side; a layer that one side lacks counts as zero there."""
     return {**a, **{name: a[name] + value if name in a else value for name, value in b.items()}}
+
+
+class Expander(ABC):
+    """A network that expands codes: `Hypernetwork` to offsets, `HyperInverter` to residuals.
+
+    Attributes:
+        layers: the layers that it changes, in the official order.
+        kind: what messages call the network.
+    """
+
+    layers: tuple[LayerSpec, ...]
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def expand(self, spec: LayerSpec, codes: OffsetCodes) -> Tensor:
+        """What the codes of a layer stand for, of all steps together, broadcastable to [B,O,I,k,k]."""
+
+    def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Codes -> dense tensors: layer name -> [B,O,I,k,k] (or [B,O,I,1,1] where all taps are equal).
+
+        These are offsets Δ of a hypernetwork, and residuals, which are added to raw weights, of a HyperInverter.
+
+        Args:
+            codes: what `forward` returned, or a weighted sum of such; dense tensors among them are added.
+            layers: only these layers; those without a code are left out.
+
+        Raises:
+            ConfigError: there is a code, in any layer, for a layer that this network does not change.
+        """
+        if unknown := sorted(set(codes.coded) - {spec.name for spec in self.layers}):
+            raise ConfigError(f"offset codes for layer {unknown[0]!r}, which this {self.kind} does not change.")
+        codes = codes if layers is None else codes.only(list(layers))
+        return codes.expanded({s.name: self.expand(s, codes) for s in self.layers if s.name in codes.coded})
+
+
+@dataclass(frozen=True, eq=False)
+class LazyOffsets(Mapping[str, Tensor]):
+    """The offsets `hypernetwork.offsets(codes)`, computed layer by layer on access and not cached.
+
+    The published layers of a 1024 px model have 86 MB of dense offsets for each image; the largest has 9 MB.
+
+    Attributes:
+        hypernetwork: computes the offsets.
+        codes: one row for each image.
+    """
+
+    hypernetwork: Expander
+    codes: OffsetCodes
+
+    def __getitem__(self, layer: str) -> Tensor:
+        # Only this layer's code is expanded.
+        return self.hypernetwork.offsets(self.codes, [layer])[layer]
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self.codes.layers  # the default of Mapping would compute the offset
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.codes.layers)
+
+    def __len__(self) -> int:
+        return len(self.codes.layers)
+
+    def select(self, i: int) -> LazyOffsets:
+        """The offsets of one image, of shapes [1,...]."""
+        return LazyOffsets(self.hypernetwork, self.codes.select(slice(i, i + 1)))
+
+
+def of_image(offsets: Mapping[str, Tensor], i: int, batch: int) -> Mapping[str, Tensor]:
+    """The offsets of one image, [1,O,I,k,k], from those that broadcast to [B,O,I,k,k]; nothing is computed or copied.
+
+    Raises:
+        ConfigError: codes of another number of images.
+    """
+    # Codes of one image are those of all; dense offsets broadcast where their first axis is 1 or missing.
+    if isinstance(offsets, LazyOffsets):
+        if len(offsets.codes) not in (1, batch):
+            raise ConfigError(f"offset codes of {len(offsets.codes)} images for {batch}: expected 1 or {batch}.")
+        return offsets if len(offsets.codes) == 1 else offsets.select(i)
+    return {name: t[i : i + 1] if t.ndim == 5 and len(t) == batch else t for name, t in offsets.items()}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.networks.encoders.backbones import strided_convs
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 from hyperstyle.networks.stylegan2.ops import EqualLinear, normal
-
-__all__ = ["CompactHead", "Head", "PlainHead", "SeparableHead", "SharedExpander", "SharedHead"]
 
 
 class SharedExpander(nn.Module):
@@ -66,41 +66,15 @@ def _is_faster_in_parts(code: Tensor) -> bool:
     return code.device.type == "cpu" and code.dtype == torch.float32
 
 
-class _Conv3x3(nn.Conv2d):
-    """A 3x3 convolution that uses stride 1 for features of a single pixel, where the stride has no effect.
+def _check_single(spec: LayerSpec, size: tuple[int, int]) -> None:
+    """Raises ConfigError unless features of (height, width) `size` shrink to one pixel when halved four times.
 
-    With a stride, PyTorch (2.15) returns uninitialized memory as the gradient of the weights for a single pixel in
-    bfloat16 on a CPU.
+    Odd sizes are rounded up.
     """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if tuple(x.shape[2:]) == (1, 1):
-            return F.conv2d(x, self.weight, self.bias, 1, self.padding)
-        return super().forward(x)
-
-
-def _strided(channels: list[int], strides: list[int]) -> nn.Sequential:
-    """3x3 convolutions with these strides, from channels[i] to channels[i + 1], each followed by leaky ReLU 0.01.
-
-    In the result, convolution i has index 2 i: checkpoints name their weights by it.
-    """
-    layers: list[nn.Module] = []
-    for before, after, stride in zip(channels[:-1], channels[1:], strides, strict=True):
-        layers += [_Conv3x3(before, after, 3, stride, 1), nn.LeakyReLU(0.01)]
-    return nn.Sequential(*layers)
-
-
-def _check_single(name: str, size: tuple[int, int], halvings: int) -> None:
-    """Raises ConfigError unless features of (height, width) `size` shrink to one pixel when halved `halvings` times.
-
-    Odd sizes are rounded up. `name` is that of the layer, for the message.
-    """
-    height, width = size
-    for _ in range(halvings):
-        height, width = -(-height // 2), -(-width // 2)
+    height, width = (-(-side // 16) for side in size)
     if (height, width) != (1, 1):
         raise ConfigError(
-            f"the head of {name} ends with {height}x{width} positions for features of {size[0]}x{size[1]}: "
+            f"the head of {spec.name} ends with {height}x{width} positions for features of {size[0]}x{size[1]}: "
             "expected 1x1. Use a smaller input size or heads='plain'."
         )
 
@@ -119,13 +93,13 @@ class Head(nn.Module, ABC):
 
     affine = True
 
-    def __init__(self, spec: LayerSpec) -> None:
+    def __init__(self, spec: LayerSpec, convs: nn.Sequential) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.convs = spec, convs
 
-    @abstractmethod
     def code(self, features: Tensor) -> Tensor:
         """Features [B,F,h,w] -> offset code [B,C]."""
+        return self.convs(features).flatten(1)
 
     @abstractmethod
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
@@ -140,23 +114,26 @@ class Head(nn.Module, ABC):
             Δ, broadcastable to [B,O,I,k,k].
         """
 
-    def _affine(self, weight: Tensor, bias: Tensor, code: Tensor, count: Tensor) -> Tensor:
-        """The sum over T steps of an affine map of their codes: weight @ (sum of codes) + T bias, [B,N] (Eq. 6).
+    def _affine(self, layer: Any, code: Tensor, count: Tensor, taps: int = 1) -> Tensor:
+        """The sum over T steps of an affine map of their codes: weight @ (sum of codes) + T bias (Eq. 6).
 
         Args:
-            weight: [N,C] or [N,C,1,1].
-            bias: [N].
+            layer: linear or a 1x1 convolution, with a weight [N,C] or [N,C,1,1] and a bias [N], N = O * I * taps^2.
             code: [B,C], the sum of the codes.
             count: [B], T for each image.
+            taps: along a side of the kernel.
+
+        Returns:
+            Δ [B,O,I,taps,taps].
         """
-        weight = weight.flatten(1)  # [N,C] with N = O * I or O * I * k * k
+        weight, size_out = layer.weight.flatten(1), self.spec.channels_out  # [N,C]
         if _is_faster_in_parts(code):
-            matrices = weight.view(self.spec.channels_out, -1, code.shape[1])  # [O,N/O,C]
+            matrices = weight.view(size_out, -1, code.shape[1])  # [O,N/O,C]
             # [O,N/O,C] @ [O,C,B] -> [O,N/O,B] -> [B,O,N/O] -> [B,N]
             delta = torch.bmm(matrices, code.T.expand(len(matrices), -1, -1)).permute(2, 0, 1).flatten(1).contiguous()
         else:
             delta = code @ weight.T
-        return delta + count[:, None] * bias
+        return (delta + count[:, None] * layer.bias).view(-1, size_out, self.spec.channels_in, taps, taps)
 
 
 class SharedHead(Head):
@@ -166,21 +143,17 @@ class SharedHead(Head):
     """
 
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:
-        super().__init__(spec)
-        _check_single(spec.name, size, 4)
-        quarter = max(1, width // 4)
-        self.convs = _strided([features, quarter, quarter, quarter, quarter, width], [1, 2, 2, 2, 2])
+        _check_single(spec, size)
+        super().__init__(spec, strided_convs(features, *[max(1, width // 4)] * 4, width, first_stride=1))
         self.linear = EqualLinear(width, width)
 
     def code(self, features: Tensor) -> Tensor:
-        out: Tensor = self.linear(self.convs(features).flatten(1))
-        return out
+        return self.linear(super().code(features))
 
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
         if shared is None:
             raise TypeError("a shared head needs the shared expander")
-        out: Tensor = shared(code, count)
-        return out
+        return shared(code, count)
 
 
 class PlainHead(Head):
@@ -193,29 +166,19 @@ class PlainHead(Head):
     def __init__(
         self, spec: LayerSpec, features: int, size: tuple[int, int], width: int, *, per_tap: bool = False
     ) -> None:
-        super().__init__(spec)
-        half = max(1, width // 2)
-        inner = [half] * (3 if spec.torgb else 2)
-        self.convs = _strided([features, *inner, width], [2] * (len(inner) + 1))
+        if spec.torgb:
+            _check_single(spec, size)
+        super().__init__(spec, strided_convs(features, *[max(1, width // 2)] * (3 if spec.torgb else 2), width))
         self.taps = spec.kernel if per_tap else 1
         last = nn.Conv2d(width, spec.channels_in * spec.channels_out * self.taps**2, 1)
-        if spec.torgb:
-            _check_single(spec.name, size, 4)
-            self.output = nn.Sequential(last)
-        else:
-            self.output = nn.Sequential(nn.AdaptiveAvgPool2d(1), last)
+        self.output = nn.Sequential(*([] if spec.torgb else [nn.AdaptiveAvgPool2d(1)]), last)
 
     def code(self, features: Tensor) -> Tensor:
-        x: Tensor = self.convs(features)
         # [B,C,h,w] -> [B,C]: toRGB heads end with a single position
-        return x.flatten(1) if self.spec.torgb else x.mean((2, 3))
+        return super().code(features) if self.spec.torgb else self.convs(features).mean((2, 3))
 
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
-        last = self.output[-1]
-        if not isinstance(last, nn.Conv2d) or last.bias is None:
-            raise TypeError("a plain head ends with a 1x1 convolution")
-        delta = self._affine(last.weight, last.bias, code, count)
-        return delta.view(-1, self.spec.channels_out, self.spec.channels_in, self.taps, self.taps)
+        return self._affine(self.output[-1], code, count, self.taps)
 
 
 class SeparableHead(Head):
@@ -228,42 +191,27 @@ class SeparableHead(Head):
     affine = False
 
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:
-        super().__init__(spec)
-        _check_single(spec.name, size, 4)
-        half = max(1, width // 2)
-        self.convs = _strided([features, half, half, half, width], [2, 2, 2, 2])
-        self.output = nn.Sequential(_SeparableOutput(spec, width))
-
-    def code(self, features: Tensor) -> Tensor:
-        x: Tensor = self.convs(features)
-        return x.flatten(1)
+        _check_single(spec, size)
+        super().__init__(spec, strided_convs(features, *[max(1, width // 2)] * 3, width))
+        taps, size_in, size_out = spec.kernel**2, spec.channels_in, spec.channels_out
+        maps = {
+            "make_kernel_in": nn.Linear(width, taps * size_in),
+            "make_kernel_out": nn.Linear(width, taps * size_out),
+            "kernel_linear_in": nn.Linear(size_in, size_in),
+            "kernel_linear_out": nn.Linear(size_out, size_out),
+        }
+        self.output = nn.Sequential(nn.ModuleDict(maps))
 
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
-        out: Tensor = self.output(code)
-        return out
-
-
-class _SeparableOutput(nn.Module):
-    def __init__(self, spec: LayerSpec, width: int) -> None:
-        super().__init__()
-        self.spec = spec
-        taps = spec.kernel**2
-        self.make_kernel_in = nn.Linear(width, taps * spec.channels_in)
-        self.make_kernel_out = nn.Linear(width, taps * spec.channels_out)
-        self.kernel_linear_in = nn.Linear(spec.channels_in, spec.channels_in)
-        self.kernel_linear_out = nn.Linear(spec.channels_out, spec.channels_out)
-
-    def forward(self, code: Tensor) -> Tensor:
-        """[B,C] -> [B,O,I,k,k]."""
+        maps: Any = self.output[0]
         k, size_in, size_out = self.spec.kernel, self.spec.channels_in, self.spec.channels_out
         # For each tap an outer product, a column over output channels times a row over input channels.
-        row = self.make_kernel_in(code).view(-1, k, k, 1, size_in)
-        column = self.make_kernel_out(code).view(-1, k, k, size_out, 1)
-        kernel = self.kernel_linear_in(column @ row)  # [B,k,k,O,I]
-        kernel = self.kernel_linear_out(kernel.transpose(3, 4))  # [B,k,k,I,O]
+        row = maps["make_kernel_in"](code).view(-1, k, k, 1, size_in)
+        column = maps["make_kernel_out"](code).view(-1, k, k, size_out, 1)
+        kernel = maps["kernel_linear_in"](column @ row)  # [B,k,k,O,I]
+        kernel = maps["kernel_linear_out"](kernel.transpose(3, 4))  # [B,k,k,I,O]
         # [B,k,k,I,O] -> [B,O,I,k,k]
-        out: Tensor = kernel.permute(0, 4, 3, 1, 2)
-        return out
+        return kernel.permute(0, 4, 3, 1, 2)
 
 
 class CompactHead(Head):
@@ -275,11 +223,9 @@ class CompactHead(Head):
     """
 
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:
-        super().__init__(spec)
         inner = max(8, features // 2)
-        self.convs = nn.Sequential(
-            nn.Conv2d(features, inner, 3, 2, 1), nn.GroupNorm(max(1, inner // 8), inner), nn.LeakyReLU(0.2)
-        )
+        norm = nn.GroupNorm(max(1, inner // 8), inner)
+        super().__init__(spec, nn.Sequential(nn.Conv2d(features, inner, 3, 2, 1), norm, nn.LeakyReLU(0.2)))
         # positions after the strided convolution, which are not averaged
         positions = math.ceil(size[0] / 2) * math.ceil(size[1] / 2)
         self.linear = nn.Linear(inner * positions, width)
@@ -290,9 +236,7 @@ class CompactHead(Head):
         nn.init.zeros_(self.output.bias)
 
     def code(self, features: Tensor) -> Tensor:
-        x = self.norm(self.linear(self.convs(features).flatten(1)))
-        return F.leaky_relu(x, 0.2)
+        return F.leaky_relu(self.norm(self.linear(super().code(features))), 0.2)
 
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
-        delta = self._affine(self.output.weight, self.output.bias, code, count)
-        return delta.view(-1, self.spec.channels_out, self.spec.channels_in, 1, 1)
+        return self._affine(self.output, code, count)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
-from hyperstyle.networks.hypernetworks.appearance import AppearanceEncoder
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig, strided_convs
+from hyperstyle.networks.encoders.pyramid import FeaturePyramid, level_of
+from hyperstyle.networks.hypernetworks.codes import Expander, OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import tuned_layers
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 from hyperstyle.networks.stylegan2.ops import normal
-
-__all__ = ["HyperInverter", "HyperInverterConfig", "appearance_row", "resized"]
 
 
 def appearance_row(spec: LayerSpec) -> int:
@@ -88,6 +88,36 @@ class HyperInverterConfig:
         return (height + 1) // 2 if height == width else 0
 
 
+class AppearanceEncoder(FeaturePyramid):
+    """Appearance features of an image, a map for every style row (Section 3.2): pSp's trunk and feature pyramid,
+    whose maps are halved to one size instead of being turned into codes.
+
+    Tensor names are those of the published files below `w_bar_encoder.`.
+
+    Args:
+        rows: L, style rows of the generator.
+        backbone, trunk: kind and numbers of the trunk; three stages or more.
+
+    Example:
+        >>> trunk = TrunkConfig((4, 8, 16), (1, 1, 1), stem_kernel=3, stem_stride=1, first_stride=2)
+        >>> AppearanceEncoder(6, "irse", trunk)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 6, 16, 2, 2])
+    """
+
+    def __init__(self, rows: int, backbone: Backbone, trunk: TrunkConfig) -> None:
+        super().__init__(backbone, trunk)
+        # Coarse, middle, fine maps are 1, 2, 4 times as wide as the last stage: 1, 2, 3 halvings make them the same.
+        width = trunk.widths[-1]
+        convs = (strided_convs(*[width] * (2 + level_of(row))) for row in range(rows))
+        self.styles = nn.ModuleList(nn.Sequential(OrderedDict(convs=layers)) for layers in convs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B,3,h,w] in [-1,1] -> features [B,L,F,s,t]: of half the size of the trunk's last stage."""
+        maps = self.maps(x)  # three of [B,F,h',w'], coarse to fine
+        # A map [B,F,s,t] for each row -> [B,L,F,s,t].
+        return torch.stack([block(maps[level_of(row)]) for row, block in enumerate(self.styles)], 1)
+
+
 class _Regressor(nn.Module):
     """Appearance features of both images -> the code f of one layer -> the residual of its weight.
 
@@ -102,10 +132,10 @@ class _Regressor(nn.Module):
         rows, values = spec.channels_in * hidden, spec.channels_out * spec.kernel**2
         self.fusion = nn.Sequential(nn.Conv2d(2 * features, features, 1), nn.InstanceNorm2d(features), nn.ReLU())
         # A convolution with stride 2 for each halving of the map to a single position.
-        halvings = config.map_side.bit_length() - 1
+        widths = [*[inner] * (config.map_side.bit_length() - 1), hidden]
         layers: list[nn.Module] = [nn.Conv2d(features, inner, 3, 1, 1), nn.ReLU()]
-        for i in range(halvings):
-            layers += [nn.Conv2d(inner, hidden if i == halvings - 1 else inner, 4, 2, 1), nn.ReLU()]
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 4, 2, 1), nn.ReLU()]
         self.feature_extractor = nn.Sequential(*layers)
         # He initialization by the number of outputs.
         self.w1 = nn.Parameter(normal(hidden, rows, scale=math.sqrt(2 / rows)))
@@ -115,8 +145,7 @@ class _Regressor(nn.Module):
 
     def code(self, fused: Tensor) -> Tensor:
         """[B,2F,s,s] -> f [B,D]."""
-        code: Tensor = self.feature_extractor(self.fusion(fused)).flatten(1)
-        return code
+        return self.feature_extractor(self.fusion(fused)).flatten(1)
 
     def expand(self, code: Tensor, count: Tensor) -> Tensor:
         """Sum [B,D] of `count` [B] codes -> the sum of their residuals [B,O,I,k,k]; both biases count once for each."""
@@ -129,7 +158,7 @@ class _Regressor(nn.Module):
         return residual.reshape(-1, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
 
 
-class HyperInverter(nn.Module):
+class HyperInverter(nn.Module, Expander):
     """Predicts, from a crop and its reconstruction G(w), a code for each layer, which stands for a weight residual.
 
     Tensor names are those of the published files, without `hypernet.`.
@@ -148,10 +177,12 @@ class HyperInverter(nn.Module):
         torch.Size([2, 8, 8, 3, 3])
     """
 
+    kind = "HyperInverter"
+
     def __init__(self, config: HyperInverterConfig) -> None:
         super().__init__()
         self.config = config
-        self.layers: tuple[LayerSpec, ...] = tuple(s for s in layer_table(config.generator) if s.name in config.layers)
+        self.layers = tuple(s for s in layer_table(config.generator) if s.name in config.layers)
         self.weight_regressors = nn.ModuleDict({_key(s): _Regressor(s, config) for s in self.layers})
         self.w_bar_encoder = AppearanceEncoder(config.generator.rows, config.backbone, config.trunk)
 
@@ -179,34 +210,14 @@ class HyperInverter(nn.Module):
 
     def appearance(self, image: Tensor) -> Tensor:
         """[B,3,h,w] -> the features [B,L,F,s,s] that are compared."""
-        features: Tensor = self.w_bar_encoder(resized(image, self.config.input_size))
-        return features
+        return self.w_bar_encoder(resized(image, self.config.input_size))
 
-    def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Codes -> residuals, which are added to raw weights: layer name -> [B,O,I,k,k].
-
-        Args:
-            codes: what `forward` returned, or a weighted sum of such; dense residuals among them are added.
-            layers: only these layers; those without a code are left out.
-
-        Raises:
-            ConfigError: codes for a layer that this network does not change.
-        """
-        codes = codes.of_layers(layers, self.layers, "HyperInverter")
-        return codes.expanded(
-            {
-                # added to the raw weight, before style and demodulation
-                s.name: self._regressor(s).expand(codes.sums[s.name], codes.count)
-                for s in self.layers
-                if s.name in codes.sums
-            }
-        )
+    def expand(self, spec: LayerSpec, codes: OffsetCodes) -> Tensor:
+        # added to the raw weight, before style and demodulation
+        return self._regressor(spec).expand(codes.sums[spec.name], codes.count)
 
     def _regressor(self, spec: LayerSpec) -> _Regressor:
-        regressor = self.weight_regressors[_key(spec)]
-        if not isinstance(regressor, _Regressor):
-            raise TypeError("a weight regressor is a _Regressor")
-        return regressor
+        return cast(_Regressor, self.weight_regressors[_key(spec)])
 
 
 def _key(spec: LayerSpec) -> str:

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.encoders.backbones import ResNetTrunk, TrunkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig, TrunkNetwork
 from hyperstyle.networks.encoders.w_encoder import check_pair
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-from hyperstyle.networks.hypernetworks.heads import (
-    CompactHead,
-    Head,
-    PlainHead,
-    SeparableHead,
-    SharedExpander,
-    SharedHead,
-)
+from hyperstyle.networks.hypernetworks import heads
+from hyperstyle.networks.hypernetworks.codes import Expander, OffsetCodes
+from hyperstyle.networks.hypernetworks.heads import Head, SharedExpander
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
-
-__all__ = ["Hypernetwork", "HypernetworkConfig", "tuned_layers"]
 
 
 @dataclass(frozen=True)
@@ -59,19 +51,13 @@ class HypernetworkConfig:
             raise ConfigError(f"hypernetwork input size {self.input_size}: expected (height, width), 16 px or more.")
 
     @classmethod
-    def official(
-        cls,
-        size: int,
-        *,
-        layers: Iterable[str | int] | None = None,
-        heads: Literal["shared", "plain", "separable"] = "shared",
-        per_tap: bool = False,
-        input_size: tuple[int, int] = (256, 256),
-    ) -> HypernetworkConfig:
-        """The published configuration for a generator of `size` px: every convolution but toRGB is changed."""
+    def official(cls, size: int, *, layers: Iterable[str | int] | None = None, **options: Any) -> HypernetworkConfig:
+        """The published configuration for a generator of `size` px: every convolution but toRGB is changed.
+
+        Other published variants have other `layers` (names or official indexes) or `options`, fields of this class.
+        """
         generator = GeneratorConfig.official(size)
-        names = tuned_layers(generator, layers)
-        return cls(generator, names, heads=heads, per_tap=per_tap, input_size=input_size)
+        return cls(generator, tuned_layers(generator, layers), **options)
 
 
 def tuned_layers(generator: GeneratorConfig, layers: Iterable[str | int] | None = None) -> tuple[str, ...]:
@@ -93,7 +79,7 @@ def tuned_layers(generator: GeneratorConfig, layers: Iterable[str | int] | None 
     return names
 
 
-class Hypernetwork(nn.Module):
+class Hypernetwork(TrunkNetwork, Expander):
     """Predicts, from the crop and the current reconstruction, an offset code for each tuned layer.
 
     Attributes:
@@ -101,13 +87,12 @@ class Hypernetwork(nn.Module):
         layers: the tuned layers, in the official order.
     """
 
+    kind = "hypernetwork"
+
     def __init__(self, config: HypernetworkConfig) -> None:
-        super().__init__()
+        super().__init__("resnet", 6, config.trunk)
         self.config = config
-        self.layers: tuple[LayerSpec, ...] = tuple(s for s in layer_table(config.generator) if s.name in config.layers)
-        # The parts of the trunk have no prefix in published files, so they stand here one by one.
-        trunk = ResNetTrunk(6, config.trunk)
-        self.conv1, self.bn1, self.relu, self.body = trunk.conv1, trunk.bn1, trunk.relu, trunk.body
+        self.layers = tuple(s for s in layer_table(config.generator) if s.name in config.layers)
         self.shared_weight_hypernet: SharedExpander | None = None
         if any(self._shares(s) for s in self.layers):
             self.shared_weight_hypernet = SharedExpander(config.code_width)
@@ -122,12 +107,12 @@ class Hypernetwork(nn.Module):
         config = self.config
         features, size = config.trunk.widths[-1], config.trunk.output_size(*config.input_size)
         if self._shares(spec):
-            return SharedHead(spec, features, size, config.code_width)
+            return heads.SharedHead(spec, features, size, config.code_width)
         if config.heads == "compact":
-            return CompactHead(spec, features, size, config.code_width)
+            return heads.CompactHead(spec, features, size, config.code_width)
         if config.heads == "separable" and not spec.torgb:
-            return SeparableHead(spec, features, size, config.code_width)
-        return PlainHead(spec, features, size, config.code_width, per_tap=config.per_tap)
+            return heads.SeparableHead(spec, features, size, config.code_width)
+        return heads.PlainHead(spec, features, size, config.code_width, per_tap=config.per_tap)
 
     def forward(self, crop: Tensor, reconstruction: Tensor) -> OffsetCodes:
         """One step (Eq. 4): crop and reconstruction [B,3,h,w] in [-1,1] -> the offset codes of this step.
@@ -135,69 +120,33 @@ class Hypernetwork(nn.Module):
         Raises:
             ConfigError: a size other than `config.input_size`.
         """
-        return self.codes(self.features(self.joined(crop, reconstruction)))
-
-    def joined(self, crop: Tensor, reconstruction: Tensor) -> Tensor:
-        """The input of the trunk [B,6,h,w]. Raises ConfigError for a size other than `config.input_size`."""
         check_pair("hypernetwork", crop, reconstruction, self.config.input_size)
         # Channels 0 to 2 are the crop's, 3 to 5 the reconstruction's or the difference's.
         second = 3.0 * (crop - reconstruction) if self.config.residual_input else reconstruction
-        return torch.cat([crop, second], 1)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The trunk: [B,6,h,w] -> [B,F,h',w']."""
-        out: Tensor = self.body(self.relu(self.bn1(self.conv1(x))))
-        return out
-
-    def codes(self, features: Tensor) -> OffsetCodes:
-        """Features of the trunk -> the offset codes of this step."""
-        sums: dict[str, Tensor] = {}
-        terms: dict[str, Tensor] = {}
-        for spec in self.layers:
-            head = self.head(spec)
-            code = head.code(features)  # [B,C]
-            if head.affine:
-                sums[spec.name] = code
-            else:
-                terms[spec.name] = code[:, None]  # [B,1,C], a step
+        features = self.trunk_features(torch.cat([crop, second], 1))  # [B,F,h',w']
+        codes = {spec: self.head(spec).code(features) for spec in self.layers}  # [B,C] each
+        sums = {spec.name: code for spec, code in codes.items() if self.head(spec).affine}
+        # The codes of a step by itself, [B,1,C].
+        terms = {spec.name: code[:, None] for spec, code in codes.items() if not self.head(spec).affine}
         # One step of weight 1.
         return OffsetCodes(sums, terms, features.new_ones(len(features), 1))
 
-    def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Offset codes -> dense offsets Δ, layer name -> [B,O,I,k,k] (or [B,O,I,1,1] where all taps are equal).
-
-        Args:
-            codes: what `forward` returned, or a weighted sum of such; dense offsets among them are added.
-            layers: only these layers; those without a code are left out.
-
-        Raises:
-            ConfigError: codes for a layer that this hypernetwork does not change.
-        """
-        codes = codes.of_layers(layers, self.layers, "hypernetwork")
-        result: dict[str, Tensor] = {}
-        shared = self.shared_weight_hypernet
-        for spec in self.layers:
-            head = self.head(spec)
-            if spec.name in codes.sums:
-                # Eq. 6: the sum of the codes, and how many they are, give the sum of the offsets.
-                result[spec.name] = head.expand(codes.sums[spec.name], codes.count, shared)
-            elif spec.name in codes.terms:
-                # Not affine: each step's offset by itself, times its weight [B,1,1,1,1], and their sum over the steps.
-                terms = codes.terms[spec.name]  # [B,K,C]
-                count = terms.new_ones(terms.shape[0])
-                steps = [
-                    codes.weights[:, k, None, None, None, None] * head.expand(terms[:, k], count, shared)
-                    for k in range(terms.shape[1])
-                ]
-                result[spec.name] = torch.stack(steps).sum(0)
-        return codes.expanded(result)
+    def expand(self, spec: LayerSpec, codes: OffsetCodes) -> Tensor:
+        head, shared = self.head(spec), self.shared_weight_hypernet
+        if spec.name in codes.sums:
+            # Eq. 6: the sum of the codes, and how many they are, give the sum of the offsets.
+            return head.expand(codes.sums[spec.name], codes.count, shared)
+        # Not affine: each step's offset by itself, times its weight [B,1,1,1,1], and their sum over the steps.
+        once = codes.weights.new_ones(len(codes))
+        steps = [  # from terms [B,K,C] and weights [B,K]
+            weight[:, None, None, None, None] * head.expand(code, once, shared)
+            for weight, code in zip(codes.weights.unbind(1), codes.terms[spec.name].unbind(1), strict=True)
+        ]
+        return torch.stack(steps).sum(0)
 
     def head(self, spec: LayerSpec) -> Head:
         """The head of a tuned layer."""
-        head = self.refinement_blocks[str(spec.index)]
-        if not isinstance(head, Head):
-            raise TypeError("a refinement block is a Head")
-        return head
+        return cast(Head, self.refinement_blocks[str(spec.index)])
 
     def parameter_count(self) -> int:
         """Number of trainable values, the shared expander counted once (paper, Table 1)."""

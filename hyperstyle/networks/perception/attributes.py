@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperstyle.networks.encoders.backbones import IRSETrunk, TrunkConfig
-
-__all__ = ["AttributeNetwork", "AttributeNetworkConfig"]
+from hyperstyle.networks.encoders.backbones import TrunkConfig, TrunkNetwork
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class AttributeNetworkConfig:
     embedding_width: int = 64
 
 
-class AttributeNetwork(nn.Module):
+class AttributeNetwork(TrunkNetwork):
     """Reads, from a crop [B,3,h,h] in [-1,1], trait values in about [0,1] and an identity embedding.
 
     Larger crops are averaged down to `config.input_size` first.
@@ -38,10 +36,8 @@ class AttributeNetwork(nn.Module):
     type_on_disk = "TraitNetwork"  # the class's name in version 0.1, which wrote it into model folders
 
     def __init__(self, config: AttributeNetworkConfig) -> None:
-        super().__init__()
+        super().__init__("irse", 3, config.trunk)
         self.config = config
-        trunk = IRSETrunk(3, config.trunk)
-        self.input_layer, self.body = trunk.input_layer, trunk.body
         height, width = config.trunk.output_size(config.input_size, config.input_size)
         flat = config.trunk.widths[-1] * height * width
         self.trait_head = nn.Linear(flat, len(config.traits))
@@ -52,21 +48,12 @@ class AttributeNetwork(nn.Module):
         side = self.config.input_size
         if tuple(x.shape[2:]) != (side, side):
             x = F.adaptive_avg_pool2d(x, side)
-        x = self.input_layer(x)
-        stages = [x]
-        ends = [sum(self.config.trunk.blocks[: i + 1]) - 1 for i in range(len(self.config.trunk.blocks))]
-        for i, block in enumerate(self.body):
-            x = block(x)
-            if i in ends:
-                stages.append(x)
-        return stages
+        return self.stage_features(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Trait values [B,len(traits)]."""
-        out: Tensor = self.trait_head(self.features(x)[-1].flatten(1))
-        return out
+        return self.trait_head(self.features(x)[-1].flatten(1))
 
     def embedding(self, x: Tensor) -> Tensor:
         """Identity embedding [B,E], not normalized."""
-        out: Tensor = self.identity_head(self.features(x)[-1].flatten(1))
-        return out
+        return self.identity_head(self.features(x)[-1].flatten(1))

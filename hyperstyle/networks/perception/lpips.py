@@ -12,8 +12,6 @@ from hyperstyle.errors import MethodError, MissingDependencyError
 from hyperstyle.runtime.gradients import outside_inference_mode
 from hyperstyle.runtime.threads import ignored_warnings
 
-__all__ = ["load_lpips"]
-
 _TRUNKS = {  # what torchvision calls the files of the trunks
     "alex": "alexnet-owt-7be5be79.pth",
     "vgg": "vgg16-397923af.pth",

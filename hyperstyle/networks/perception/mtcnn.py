@@ -18,8 +18,6 @@ from hyperstyle.io.components import check_tensors
 from hyperstyle.io.npy_objects import load_named_arrays
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["Mtcnn", "OutputNetwork", "ProposalNetwork", "RefinementNetwork", "load_mtcnn"]
-
 
 class _Flatten(nn.Module):
     """[B,C,H,W] -> [B,C*W*H]: column by column, the order of the published weights."""

@@ -1,10 +1,13 @@
-"""Networks that measure the similarity of two images: the protocol, MoCo v2, and the loaders of the published files."""
+"""Networks that measure the similarity of two images, and the loaders of their published files.
+
+They are MoCo v2, and for faces ArcFace on IR-SE-50 (identity loss) and CurricularFace on IR-101 (identity figure).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +16,14 @@ from torch import Tensor, nn
 from hyperstyle.errors import ImageError, WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.io.torch_files import load_state, plain_names
-from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
+from hyperstyle.networks.encoders.backbones import ResidualBlock, TrunkConfig, TrunkNetwork
 from hyperstyle.runtime.gradients import outside_inference_mode
-
-__all__ = ["MocoNetwork", "Similarity", "load_arcface", "load_curricular", "load_moco"]
 
 M = TypeVar("M", bound=nn.Module)
 
 _MOCO_QUERY = "module.encoder_q."
+_CROP_OF = 256  # the side of the images that the identity loss cuts the face out of
+_ROWS, _COLUMNS = slice(35, 223), slice(32, 220)
 
 
 class Similarity(Protocol):
@@ -31,27 +34,9 @@ class Similarity(Protocol):
         ...
 
 
-class _Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride) and 1x1 convolution and a shortcut (torchvision's names)."""
-
-    def __init__(self, channels_in: int, width: int, stride: int) -> None:
-        super().__init__()
-        channels = 4 * width
-        self.conv1 = nn.Conv2d(channels_in, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or channels_in != channels:
-            shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        return F.relu(self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x)))
+def _check_images(name: str, image: Tensor) -> None:
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ImageError(f"{name} was given {tuple(image.shape)}: expected images [B, 3, H, W].")
 
 
 class MocoNetwork(nn.Module):
@@ -72,14 +57,14 @@ class MocoNetwork(nn.Module):
         for name, width, count in zip(self._stages, widths, blocks, strict=True):
             stage = nn.Sequential()
             for i in range(count):
-                stage.append(_Bottleneck(before, width, 2 if i == 0 and name != "layer1" else 1))
+                stride = 2 if i == 0 and name != "layer1" else 1
+                stage.append(ResidualBlock(before, [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)]))
                 before = 4 * width
             self.add_module(name, stage)
 
     def forward(self, image: Tensor) -> Tensor:
         """[B,3,H,W] -> [B,E]. Raises ImageError for anything but such images."""
-        if image.ndim != 4 or image.shape[1] != 3:
-            raise ImageError(f"the MoCo network was given {tuple(image.shape)}: expected images [B, 3, H, W].")
+        _check_images("the MoCo network", image)
         x = F.interpolate(image, size=(224, 224), mode="nearest")
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         for name in self._stages:
@@ -87,29 +72,95 @@ class MocoNetwork(nn.Module):
         return F.normalize(x.mean((2, 3)))
 
 
+class FaceNetwork(TrunkNetwork):
+    """Images [B,3,H,W] in [-1,1] -> unit vectors [B,E] whose cosine is the similarity of two faces.
+
+    Tensor names are those of the published files.
+
+    Args:
+        trunk: numbers of its IR or IR-SE trunk.
+        squeeze: squeeze-and-excitation in the blocks (IR-SE).
+        affine: whether the last normalization has weights.
+        prepare: how an image gets to `input_size`: "crop" keeps rows 35:223 and columns 32:220 of a 256 px image
+            and averages; "nearest" resizes the whole image.
+        input_size: side of the trunk's input, in pixels.
+        width: E.
+    """
+
+    def __init__(
+        self,
+        trunk: TrunkConfig,
+        *,
+        squeeze: bool = True,
+        affine: bool = True,
+        prepare: Literal["crop", "nearest"] = "crop",
+        input_size: int = 112,
+        width: int = 512,
+    ) -> None:
+        super().__init__("irse", 3, trunk, squeeze=squeeze)
+        self.prepare, self.input_size = prepare, input_size
+        rows, columns = trunk.output_size(input_size, input_size)
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(trunk.widths[-1]),
+            nn.Dropout(),  # in training only; it keeps the places of the published layers
+            nn.Flatten(),
+            nn.Linear(trunk.widths[-1] * rows * columns, width),
+            nn.BatchNorm1d(width, affine=affine),
+        )
+
+    @classmethod
+    def arcface(cls) -> FaceNetwork:
+        """The network of the identity loss."""
+        return cls(TrunkConfig.irse50())
+
+    @classmethod
+    def curricular(cls) -> FaceNetwork:
+        """The network of the identity figure.
+
+        The published figure aligns faces by a detector first. Here the image, an FFHQ crop already, is resized as it
+        is, so that no detector's weights are needed.
+        """
+        return cls(TrunkConfig.ir101(), squeeze=False, affine=False, prepare="nearest")
+
+    def prepared(self, image: Tensor) -> Tensor:
+        """The input of the trunk: [B,3,input_size,input_size].
+
+        Raises:
+            ImageError: not [B,3,H,W]; or, where the face is cut out by its place, not 256x256 px.
+        """
+        _check_images("a face network", image)
+        if self.prepare == "nearest":
+            return F.interpolate(image, size=(self.input_size, self.input_size), mode="nearest")
+        if tuple(image.shape[2:]) != (_CROP_OF, _CROP_OF):
+            raise ImageError(
+                f"a face network was given images of {image.shape[2]}x{image.shape[3]} px (height x width): expected "
+                f"{_CROP_OF}x{_CROP_OF}, in which the place of the face is known. Average larger ones down first."
+            )
+        return F.adaptive_avg_pool2d(image[:, :, _ROWS, _COLUMNS], self.input_size)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """[B,3,H,W] -> [B,E], see `prepared` for sizes and errors."""
+        return F.normalize(self.output_layer(self.trunk_features(self.prepared(image))))
+
+
+@outside_inference_mode
 def load_arcface(path: str | Path) -> FaceNetwork:
     """The network of the identity loss from its published file, a state dict of IR-SE-50.
 
     Raises:
         CheckpointError: the file cannot be read. WeightsError: its tensors are not exactly those of the network.
     """
-    return _load_face_network(path, FaceNetworkConfig.arcface())
+    return _filled(FaceNetwork.arcface, plain_names(load_state(path), path), path)
 
 
+@outside_inference_mode
 def load_curricular(path: str | Path) -> FaceNetwork:
     """The network of the identity figure from its published file, a state dict of IR-101.
 
     Raises:
         CheckpointError: the file cannot be read. WeightsError: its tensors are not exactly those of the network.
     """
-    return _load_face_network(path, FaceNetworkConfig.curricular())
-
-
-@outside_inference_mode
-def _load_face_network(path: str | Path, config: FaceNetworkConfig) -> FaceNetwork:
-    with torch.device("meta"):
-        network = FaceNetwork(config)
-    return _filled(network, plain_names(load_state(path), path), Path(path))
+    return _filled(FaceNetwork.curricular, plain_names(load_state(path), path), path)
 
 
 @outside_inference_mode
@@ -126,18 +177,18 @@ def load_moco(path: str | Path) -> MocoNetwork:
     state = load_state(path).get("state_dict")
     if not isinstance(state, Mapping) or not any(name.startswith(_MOCO_QUERY) for name in state):
         raise WeightsError(f"{path} holds no tensors 'state_dict/{_MOCO_QUERY}...': expected the file of MoCo v2.")
-    query = {k[len(_MOCO_QUERY) :]: v for k, v in state.items() if k.startswith(_MOCO_QUERY)}
-    with torch.device("meta"):
-        network = MocoNetwork()
-    return _filled(network, {k: v for k, v in query.items() if not k.startswith("fc.")}, Path(path))
+    query = {k.removeprefix(_MOCO_QUERY): v for k, v in state.items() if k.startswith(_MOCO_QUERY)}
+    return _filled(MocoNetwork, {k: v for k, v in query.items() if not k.startswith("fc.")}, path)
 
 
-def _filled(network: M, state: Mapping[str, Any], path: Path) -> M:
+def _filled(build: Callable[[], M], state: Mapping[str, Any], path: str | Path) -> M:
     """The network with exactly these tensors, in evaluation mode and without gradients."""
     if non_tensors := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise WeightsError(
             f"{path}: {non_tensors[0]!r} is a {type(state[non_tensors[0]]).__name__}: expected tensors only."
         )
+    with torch.device("meta"):
+        network = build()
     check_tensors(network.state_dict(), state, path)
     network.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(False)

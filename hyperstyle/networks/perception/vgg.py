@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["Vgg16", "Vgg16Config"]
-
 _MEAN_BGR = (103.939, 116.779, 123.68)  # of ImageNet, in 0..255: how the published weights want their images
 
 
@@ -61,5 +59,4 @@ class Vgg16(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Images [B,3,h,w], RGB in [-1,1] -> features [B,C,h',w'] after the last ReLU."""
         bgr = (image.flip(1) + 1) * 127.5 - self.mean[:, None, None]
-        features: Tensor = self.features(bgr)
-        return features
+        return self.features(bgr)

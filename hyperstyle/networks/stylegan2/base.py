@@ -15,8 +15,6 @@ from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
 from hyperstyle.networks.stylegan2.layers import StoredNoise
 from hyperstyle.networks.stylegan2.ops import Modulation
 
-__all__ = ["NoiseMaps", "NoiseMode", "Offsets", "StyleGenerator"]
-
 NoiseMode = Literal["const", "random", "none"]
 """The stored noise maps, new random ones for every image, or no noise."""
 
@@ -25,6 +23,12 @@ NoiseMaps = Sequence[Tensor]
 
 Offsets = Mapping[str, Tensor]
 """Layer name -> change of its weight, broadcastable to [B,O,I,k,k]: a relative offset Δ, or a residual to be added."""
+
+Styles = Mapping[str, Tensor]
+"""Layer name -> style [B,S]."""
+
+WeightChanges = tuple[Offsets, Offsets]
+"""Offsets, and residuals."""
 
 Self = TypeVar("Self", bound="StyleGenerator")  # typing has it from Python 3.11 on
 
@@ -75,17 +79,10 @@ class StyleGenerator(nn.Module, ABC):
         """
 
     @abstractmethod
-    def synthesize(
-        self,
-        styles: Mapping[str, Tensor],
-        offsets: Offsets | None = None,
-        *,
-        noise: NoiseMode | NoiseMaps = "const",
-        random: torch.Generator | None = None,
-        modulation: Modulation = "weights",
-        residuals: Offsets | None = None,
+    def _synthesize(
+        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
     ) -> Tensor:
-        """Styles (layer name -> [B,S]) -> images [B,3,size,size]. See `Generator.synthesize` for the arguments."""
+        """`synthesize` of checked styles: `changes` are offsets and residuals, `noise` has a map for each layer."""
 
     # ---- layers and parameters ----
 
@@ -157,9 +154,9 @@ class StyleGenerator(nn.Module, ABC):
         # A in StyleGAN2's Fig. 2: a learned affine map for each layer, s = A(w). Layers may share a row of w.
         return {s.name: self.affine(s)(w[:, s.row]) for s in self.layers}
 
-    def forward(
+    def synthesize(
         self,
-        w: Tensor,
+        styles: Styles,
         offsets: Offsets | None = None,
         *,
         noise: NoiseMode | NoiseMaps = "const",
@@ -167,22 +164,49 @@ class StyleGenerator(nn.Module, ABC):
         modulation: Modulation = "weights",
         residuals: Offsets | None = None,
     ) -> Tensor:
-        """Latent codes [B,L,D] or [B,D] -> images [B,3,size,size]: `synthesize(styles(w), ...)`."""
-        return self.synthesize(
-            self.styles(w), offsets, noise=noise, random=random, modulation=modulation, residuals=residuals
-        )
-
-    def check_inputs(self, styles: Mapping[str, Tensor], changed: set[str], noise: str | NoiseMaps) -> int:
-        """Checks the inputs of `synthesize` and returns the batch size B.
+        """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
 
         Args:
-            styles: layer name -> [B,S], for all layers.
-            changed: names of the layers that have an offset or a residual.
-            noise: a mode or explicit maps.
+            styles: layer name -> [B,S], all layers.
+            offsets: layer name -> Δ broadcastable to [B,O,I,k,k]; the layer's weight becomes weight * (1 + Δ).
+                Absent layers are untouched. `LazyOffsets` are computed when a layer is run.
+            noise: the stored maps ("const"), fresh ones ("random"), no noise ("none"), or a list of maps, one for
+                each convolution but toRGB in the official order: [1 or B,1,r,r] with r its resolution.
+            random: source of the fresh noise.
+            modulation: "weights" or "activations", see `ops.modulated_conv`; without meaning for a StyleGAN, whose
+                styles never act on weights. Without gradients on a CPU `networks.cpu.synthesize` computes the images
+                of a StyleGAN2 in half the time.
+            residuals: layer name -> what is added to the raw weight (HyperInverter), of the shapes of offsets.
+
+        Raises:
+            ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, or
+                for a generator that takes none (`takes_offsets`), an unknown noise mode, or noise maps of a wrong
+                number or shape.
+        """
+        changes = offsets or {}, residuals or {}
+        maps = self.check_inputs(styles, changes, noise, random)
+        return self._synthesize(styles, changes, maps, modulation)
+
+    def forward(self, w: Tensor, offsets: Offsets | None = None, **options: Any) -> Tensor:
+        """Latent codes [B,L,D] or [B,D] -> images [B,3,size,size]: `synthesize(styles(w), offsets, **options)`."""
+        return self.synthesize(self.styles(w), offsets, **options)
+
+    def check_inputs(
+        self, styles: Styles, changes: WeightChanges, noise: NoiseMode | NoiseMaps, random: torch.Generator | None
+    ) -> list[Tensor | None]:
+        """Checks the inputs of `synthesize`, but not the shapes of changes, which may be computed later.
+
+        Returns:
+            A noise map [1 or B,1,r,r] for each layer that adds noise; None for no noise.
 
         Raises:
             ConfigError: a missing style, an unknown layer, different batch sizes, or noise that does not fit.
         """
+        if any(changes) and not self.takes_offsets:
+            raise ConfigError(
+                "offsets of weights for a StyleGAN: only StyleGAN2 generators have a place for them. Change the codes "
+                "or their styles."
+            )
         names = [s.name for s in self.layers]
         modes = ("const", "random", "none")
         if noise not in modes if isinstance(noise, str) else not isinstance(noise, Sequence):
@@ -191,7 +215,7 @@ class StyleGenerator(nn.Module, ABC):
             raise ConfigError(
                 f"styles lack {len(missing)} layer(s), first {missing[0]!r}: pass all that styles(w) gave."
             )
-        if unknown := sorted(changed - set(names)):
+        if unknown := sorted({*changes[0], *changes[1]} - set(names)):
             raise ConfigError(f"offsets for unknown layer {unknown[0]!r}. {did_you_mean(unknown[0], names)}")
         batch = styles[names[0]].shape[0]
         if other := next((name for name in names if styles[name].shape[0] != batch), None):
@@ -202,22 +226,9 @@ class StyleGenerator(nn.Module, ABC):
             shapes = [tuple(map_.shape) for map_ in noise]
             if not any(shapes == [(n, 1, r, r) for r in sizes] for n in (1, batch)):
                 raise ConfigError(f"noise maps of shapes {shapes}: expected [1 or {batch}, 1, r, r] with r = {sizes}.")
-        return batch
-
-    def noise_map(
-        self, noise: NoiseMode | NoiseMaps, i: int, batch: int, random: torch.Generator | None
-    ) -> Tensor | None:
-        """The noise map [1 or B,1,r,r] of layer `i`, counted among the layers that add noise; None for no noise.
-
-        `random` is the source of new maps, for the mode "random".
-        """
-        if noise == "none":
-            return None
-        if not isinstance(noise, str):
-            return noise[i]
-        stored = self.noises.at(i)
-        if noise == "const":
-            return stored
-        # a new map for every image, [B,1,r,r]
-        shape = (batch, *stored.shape[1:])
-        return torch.randn(shape, generator=random, device=stored.device, dtype=stored.dtype)
+            return list(noise)
+        stored = list(self.noises.buffers())  # in the order of the layers
+        if noise == "random":
+            # a new map for every image, [B,1,r,r]
+            return [torch.randn(batch, *t.shape[1:], generator=random, device=t.device, dtype=t.dtype) for t in stored]
+        return [t if noise == "const" else None for t in stored]

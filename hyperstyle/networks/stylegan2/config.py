@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["GeneratorConfig", "LayerSpec", "layer_table"]
-
 
 @dataclass(frozen=True)
 class GeneratorConfig:

@@ -9,9 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.stylegan2.ops import bias_activation, fir_kernel, normal, upfirdn
-
-__all__ = ["Discriminator"]
+from hyperstyle.networks.stylegan2.ops import EqualLinear, bias_activation, fir_kernel, normal, upfirdn
 
 
 class _Conv(nn.Module):
@@ -27,27 +25,13 @@ class _Conv(nn.Module):
         self.down = down
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, padding = self.weight * self.scale, self.weight.shape[-1] // 2
+        stride, padding = 1, self.weight.shape[-1] // 2
         if self.down:
             # H + 2 (1 + padding) rows, less 3 for four taps, are H + k - 2, of which stride 2 leaves H / 2.
             x = upfirdn(x, fir_kernel(gain=1.0).to(x), pad=(1 + padding, 1 + padding))
-            x = F.conv2d(x, weight, stride=2)
-        else:
-            x = F.conv2d(x, weight, padding=padding)
+            stride, padding = 2, 0
+        x = F.conv2d(x, self.weight * self.scale, stride=stride, padding=padding)
         return x if self.bias is None else bias_activation(x, self.bias)
-
-
-class _Linear(nn.Module):
-    def __init__(self, channels_in: int, channels_out: int, *, activate: bool) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(normal(channels_out, channels_in))
-        self.bias = nn.Parameter(torch.zeros(channels_out))
-        self.scale = 1 / math.sqrt(channels_in)
-        self.activate = activate
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(x, self.weight * self.scale)
-        return bias_activation(x, self.bias) if self.activate else x + self.bias
 
 
 class _Block(nn.Module):
@@ -64,8 +48,7 @@ class _Block(nn.Module):
         if self.fromrgb is not None:
             x = self.fromrgb(x)
         # sqrt(1/2): the sum of two paths of unit variance has unit variance again.
-        out: Tensor = (self.skip(x) + self.conv1(self.conv0(x))) * math.sqrt(0.5)
-        return out
+        return (self.skip(x) + self.conv1(self.conv0(x))) * math.sqrt(0.5)
 
 
 class _Epilogue(nn.Module):
@@ -73,15 +56,14 @@ class _Epilogue(nn.Module):
         super().__init__()
         # one more channel: the deviation of the batch
         self.conv = _Conv(channels + 1, channels, 3)
-        self.fc = _Linear(channels * 16, channels, activate=True)
-        self.out = _Linear(channels, 1, activate=False)
+        self.fc = EqualLinear(channels * 16, channels, activate=True)
+        self.out = EqualLinear(channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         # Minibatch standard deviation: [C,4,4] over the batch, averaged to a number, added as a channel [B,1,4,4].
         deviation = (x.var(0, correction=0) + 1e-8).sqrt().mean()  # of the batch, one number for all its images
         x = torch.cat([x, deviation.expand(len(x), 1, *x.shape[2:])], 1)
-        out: Tensor = self.out(self.fc(self.conv(x).flatten(1)))
-        return out
+        return self.out(self.fc(self.conv(x).flatten(1)))
 
 
 class Discriminator(nn.Module):

@@ -5,28 +5,19 @@ Attribute names follow the widely used PyTorch port (`g_ema` files), so that its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
+from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles, WeightChanges
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec, layer_table
-from hyperstyle.networks.stylegan2.layers import ConstantInput, ModulatedConv, PixelNorm, StoredNoise, StyledConv, ToRGB
-from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation
+from hyperstyle.networks.stylegan2.layers import ModulatedConv, PixelNorm, StoredNoise, StyledConv, ToRGB
+from hyperstyle.networks.stylegan2.ops import Change, EqualLinear, Modulation, normal
 
-__all__ = [
-    "Generator",
-    "GeneratorConfig",
-    "LayerSpec",
-    "NoiseMaps",
-    "NoiseMode",
-    "Offsets",
-    "StoredNoise",
-    "layer_table",
-]
+__all__ = ["Generator", "GeneratorConfig", "LayerSpec", "NoiseMaps", "NoiseMode", "Offsets", "layer_table"]
 
 
 class Generator(StyleGenerator):
@@ -59,7 +50,8 @@ class Generator(StyleGenerator):
                 for _ in range(config.mapping_layers)
             ),
         )
-        self.input = ConstantInput(config.channels[0])
+        # The learned input of the first layer, [1,C,4,4].
+        self.input: Any = nn.ParameterDict({"input": normal(1, config.channels[0], 4, 4)})
         # The first resolution has one convolution, for lack of an upsampling one; all others have two.
         self.conv1 = StyledConv(self.layers[0], width)
         self.to_rgb1 = ToRGB(self.layers[1], width)
@@ -79,10 +71,7 @@ class Generator(StyleGenerator):
 
     def conv(self, spec: LayerSpec) -> ModulatedConv:
         """The modulated convolution of a layer."""
-        conv = self.block(spec).conv
-        if not isinstance(conv, ModulatedConv):
-            raise TypeError("a generator block holds a modulated convolution")
-        return conv
+        return self.block(spec).conv
 
     def block(self, spec: LayerSpec) -> Any:
         if spec.index < 2:
@@ -95,65 +84,33 @@ class Generator(StyleGenerator):
 
     def mapping(self, z: Tensor) -> Tensor:
         """z [B,D] -> W code [B,D]."""
-        out: Tensor = self.style(z)
-        return out
+        return self.style(z)
 
-    def synthesize(
-        self,
-        styles: Mapping[str, Tensor],
-        offsets: Offsets | None = None,
-        *,
-        noise: NoiseMode | NoiseMaps = "const",
-        random: torch.Generator | None = None,
-        modulation: Modulation = "weights",
-        residuals: Offsets | None = None,
+    def _synthesize(
+        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
     ) -> Tensor:
-        """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
-
-        Args:
-            styles: layer name -> [B,I], all layers.
-            offsets: layer name -> Δ broadcastable to [B,O,I,k,k]; the layer's weight becomes weight * (1 + Δ).
-                Absent layers are untouched. `LazyOffsets` are computed when a layer is run.
-            noise: the stored maps ("const"), fresh ones ("random"), no noise ("none"), or a list of maps, one for
-                each convolution but toRGB in the official order: [1 or B,1,r,r] with r its resolution.
-            random: source of the fresh noise.
-            modulation: "weights" or "activations", see `ops.modulated_conv`. Without gradients on a CPU
-                `networks.cpu.synthesize` computes the same in half the time.
-            residuals: layer name -> what is added to the raw weight (HyperInverter), of the shapes of offsets.
-
-        Raises:
-            ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, an
-                unknown noise mode, or noise maps of a wrong number or shape.
-        """
-        offsets, residuals = offsets or {}, residuals or {}
-        batch = self.check_inputs(styles, {*offsets, *residuals}, noise)
+        batch, maps = len(styles[self.layers[0].name]), iter(noise)
         x = self.input.input.expand(batch, -1, -1, -1)  # [B,C,4,4]
-        image: Tensor | None = None
-        noise_index = 0
+        image: Any = None
         for spec in self.layers:
-            style = styles[spec.name]
-            change = self.check_offset(spec, offsets, batch), self.check_offset(spec, residuals, batch)
+            style, change = styles[spec.name], self.change(spec, changes, batch)
             if spec.torgb:
                 # Output skips (StyleGAN2, Fig. 7): colors of every resolution are added to the upsampled image so far.
                 image = self.block(spec)(x, style, change, image, modulation)
-                continue
-            x = self.block(spec)(x, style, change, self.noise_map(noise, noise_index, batch, random), modulation)
-            noise_index += 1
-        if image is None:
-            raise TypeError("a generator has at least one toRGB layer")
+            else:
+                x = self.block(spec)(x, style, change, next(maps), modulation)
         return image
 
-    def check_offset(self, spec: LayerSpec, offsets: Offsets, batch: int) -> Tensor | None:
-        """The offset of a layer, None where there is none. Raises ConfigError for a wrong shape."""
-        if spec.name not in offsets:
-            return None
-        offset = offsets[spec.name]
+    def change(self, spec: LayerSpec, changes: WeightChanges, batch: int) -> Change:
+        """The offset and the residual of a layer, None where there is none. Raises ConfigError for a wrong shape."""
+        # `get` would compute an offset that is lazy to find out that there is none.
+        offset, residual = (t[spec.name] if spec.name in t else None for t in changes)  # noqa: SIM401
         # From the last axis on, as in broadcasting, each size is 1 or that of the weight.
         full = (batch, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
-        shape = tuple(offset.shape)
-        if len(shape) > 5 or any(n not in (1, m) for n, m in zip(shape, full[5 - len(shape) :], strict=True)):
-            raise ConfigError(f"offset of shape {shape} for {spec.name}: expected one that broadcasts to {full}.")
-        return offset
+        for shape in (tuple(t.shape) for t in (offset, residual) if t is not None):
+            if len(shape) > 5 or any(n not in (1, m) for n, m in zip(shape, full[5 - len(shape) :], strict=True)):
+                raise ConfigError(f"offset of shape {shape} for {spec.name}: expected one that broadcasts to {full}.")
+        return offset, residual
 
     @torch.no_grad()
     def mean_w(self, count: int = 10_000, *, seed: int = 0) -> Tensor:

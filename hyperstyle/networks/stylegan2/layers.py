@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hyperstyle.networks.stylegan2 import ops
 from hyperstyle.networks.stylegan2.config import LayerSpec
-from hyperstyle.networks.stylegan2.ops import (
-    EqualLinear,
-    Modulation,
-    bias_activation,
-    fir_kernel,
-    modulated_conv,
-    normal,
-    upsample,
-)
-
-__all__ = ["Change", "ConstantInput", "ModulatedConv", "PixelNorm", "StoredNoise", "StyledConv", "ToRGB"]
-
-Change = tuple[Tensor | None, Tensor | None]
-"""A layer's offset and residual."""
+from hyperstyle.networks.stylegan2.ops import Change, EqualLinear, Modulation, normal
 
 
 class PixelNorm(nn.Module):
@@ -32,20 +21,12 @@ class PixelNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
 
 
-class ConstantInput(nn.Module):
-    """The learned input of the first layer, [1,C,4,4]."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.input = nn.Parameter(normal(1, channels, 4, 4))
-
-
 class _Blur(nn.Module):
     kernel: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("kernel", fir_kernel())
+        self.register_buffer("kernel", ops.fir_kernel())
 
 
 class ModulatedConv(nn.Module):
@@ -62,30 +43,10 @@ class ModulatedConv(nn.Module):
             self.blur = _Blur()
 
     def forward(self, x: Tensor, style: Tensor, change: Change, modulation: Modulation) -> Tensor:
-        offset, residual = change
-        return modulated_conv(
-            x,
-            self.weight[0],
-            style,
-            offset=offset,
-            residual=residual,
-            demodulate=not self.spec.torgb,
-            up=self.spec.up,
-            kernel=self.blur.kernel if self.spec.up else None,
-            modulation=modulation,
+        kernel = self.blur.kernel if self.spec.up else None
+        return ops.modulated_conv(
+            x, self.weight[0], style, change, demodulate=not self.spec.torgb, kernel=kernel, modulation=modulation
         )
-
-
-class _NoiseStrength(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-
-class _Bias(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channels))
 
 
 class StyledConv(nn.Module):
@@ -94,8 +55,9 @@ class StyledConv(nn.Module):
     def __init__(self, spec: LayerSpec, latent_width: int) -> None:
         super().__init__()
         self.conv = ModulatedConv(spec, latent_width)
-        self.noise = _NoiseStrength()
-        self.activate = _Bias(spec.channels_out)
+        # Two modules of one tensor each in the files: `noise.weight`, `activate.bias`.
+        self.noise: Any = nn.ParameterDict({"weight": torch.zeros(1)})
+        self.activate: Any = nn.ParameterDict({"bias": torch.zeros(spec.channels_out)})
 
     def forward(self, x: Tensor, style: Tensor, change: Change, noise: Tensor | None, modulation: Modulation) -> Tensor:
         x = self.conv(x, style, change, modulation)
@@ -105,7 +67,7 @@ class StyledConv(nn.Module):
             # B of StyleGAN2, Fig. 2: one strength for all channels, [1] * [1 or B,1,r,r]
             noise = self.noise.weight * noise.to(x.dtype)
             x = x.add_(noise) if in_place else x + noise
-        return bias_activation(x, self.activate.bias, in_place=in_place)
+        return ops.bias_activation(x, self.activate.bias, in_place=in_place)
 
 
 class ToRGB(nn.Module):
@@ -121,7 +83,7 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor, change: Change, image: Tensor | None, modulation: Modulation) -> Tensor:
         # No demodulation here, no noise and no activation: the sum over resolutions is the image.
         x = self.conv(x, style, change, modulation) + self.bias
-        return x if image is None else x + upsample(image, self.upsample.kernel)
+        return x if image is None else x + ops.upsample(image, self.upsample.kernel)
 
 
 class StoredNoise(nn.Module):

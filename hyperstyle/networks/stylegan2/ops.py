@@ -9,17 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = [
-    "EqualLinear",
-    "Modulation",
-    "bias_activation",
-    "effective_weight",
-    "fir_kernel",
-    "modulated_conv",
-    "normal",
-    "upfirdn",
-    "upsample",
-]
+Change = tuple[Tensor | None, Tensor | None]
+"""A layer's offset and residual."""
 
 Modulation = Literal["weights", "activations"]
 
@@ -40,18 +31,17 @@ def fir_kernel(gain: float = 4.0) -> Tensor:
     return torch.tensor([[a * b / 64.0 * gain for b in taps] for a in taps])
 
 
-def upfirdn(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0)) -> Tensor:
-    """Insert zeros, pad, convolve with `kernel`, keep every `down`-th sample.
+def upfirdn(x: Tensor, kernel: Tensor, *, up: int = 1, pad: tuple[int, int]) -> Tensor:
+    """Insert zeros, pad, convolve with `kernel`.
 
     Args:
         x: [B,C,H,W].
         kernel: [k,k]; a true convolution, so it is flipped before it is correlated.
         up: each sample is followed by `up - 1` zeros, in both directions.
-        down: step between the samples kept.
         pad: zeros (before, after) on both axes, counted at the upsampled rate; not negative.
 
     Returns:
-        [B,C,H',W'] with H' = (H * up + pad[0] + pad[1] - k) // down + 1.
+        [B,C,H',W'] with H' = H * up + pad[0] + pad[1] - k + 1.
     """
     batch, channels, height, width = x.shape
     if up > 1:
@@ -62,7 +52,7 @@ def upfirdn(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, pad: tuple
     x = F.pad(x, (pad[0], pad[1], pad[0], pad[1]))
     # [k,k] -> [C,1,k,k]: one filter for each channel, reversed, since conv2d correlates.
     weight = kernel.flip(0, 1).to(x.dtype).expand(channels, 1, -1, -1)
-    return F.conv2d(x, weight, stride=down, groups=channels)
+    return F.conv2d(x, weight, groups=channels)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -147,11 +137,9 @@ def modulated_conv(
     x: Tensor,
     weight: Tensor,
     style: Tensor,
+    change: Change = (None, None),
     *,
-    offset: Tensor | None = None,
-    residual: Tensor | None = None,
     demodulate: bool = True,
-    up: bool = False,
     kernel: Tensor | None = None,
     modulation: Modulation = "weights",
 ) -> Tensor:
@@ -164,26 +152,22 @@ def modulated_conv(
         x: [B,I,H,W].
         weight: [O,I,k,k], k odd.
         style: [B,I].
-        offset: broadcastable to [B,O,I,k,k], or None for no offset.
-        residual: broadcastable to [B,O,I,k,k], added to the weight; or None for no residual.
+        change: offset and residual, each broadcastable to [B,O,I,k,k], or None.
         demodulate: scale filters to unit norm (off in toRGB layers).
-        up: double height and width: transposed convolution, then `kernel`. k must be 3.
-        kernel: [4,4] low-pass filter that sums to 4 (`fir_kernel()`); required if `up`.
+        kernel: [4,4] low-pass filter that sums to 4 (`fir_kernel()`), to double height and width: transposed
+            convolution, then this filter. k must be 3.
         modulation: "weights" scales the weights for each image, as in the formula above (the reference form).
             "activations" scales the input and the output channels instead, which gives the same result up to
             rounding. If the batch axis of offset and residual has length 1, it takes one convolution for all images.
 
     Returns:
-        [B,O,H,W], or [B,O,2H,2W] if `up`.
-
-    Raises:
-        TypeError: `up` without `kernel`.
+        [B,O,H,W], or [B,O,2H,2W] with a `kernel`.
     """
-    _, size_in, k, _ = weight.shape
-    scale = 1.0 / math.sqrt(size_in * k * k)  # of the equalized learning rate
+    (offset, residual), up = change, kernel is not None
+    scale = 1.0 / math.sqrt(weight[0].numel())  # of the equalized learning rate
     if modulation == "activations":
-        scaled = None if residual is None else residual * scale
-        x = _modulated_by_activations(x, weight * scale, style, offset, scaled, demodulate, up)
+        change = offset, None if residual is None else residual * scale
+        x = _modulated_by_activations(x, weight * scale, style, change, demodulate, up)
     else:
         # Eq. 1: W'_oi = s_i * W_oi, a weight for each image: [1 or B,O,I,k,k] * [B,1,I,1,1] -> [B,O,I,k,k].
         modulated = scale * effective_weight(weight[None], offset, residual) * style[:, None, :, None, None]
@@ -191,40 +175,22 @@ def modulated_conv(
             # Eq. 3: each output filter by its norm over input channels and taps, [B,O,1,1,1].
             modulated = modulated * torch.rsqrt(modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8)
         x = _convolve_grouped(x, modulated, up)
-    if up:
-        if kernel is None:
-            raise TypeError("modulated_conv(up=True) needs the low-pass kernel")
-        # The transposed convolution gives 2H + 1 rows; 1 + 1 rows of padding and four taps leave 2H.
-        x = upfirdn(x, kernel, pad=(1, 1))
-    return x
+    # The transposed convolution gives 2H + 1 rows; 1 + 1 rows of padding and four taps leave 2H.
+    return x if kernel is None else upfirdn(x, kernel, pad=(1, 1))
 
 
 def _modulated_by_activations(
-    x: Tensor,
-    weight: Tensor,
-    style: Tensor,
-    offset: Tensor | None,
-    residual: Tensor | None,
-    demodulate: bool,
-    up: bool,
+    x: Tensor, weight: Tensor, style: Tensor, change: Change, demodulate: bool, up: bool
 ) -> Tensor:
     """The convolution of `modulated_conv`, without its low-pass filter, in the form modulation="activations".
 
     Scaling the weights of input channel i is the same as scaling the channel itself, with * for convolution:
     sum_i (s_i W_oi) * x_i = sum_i W_oi * (s_i x_i). Likewise, scaling output filter o scales output channel o.
 
-    Args:
-        x: [B,I,H,W].
-        weight: [O,I,k,k], already multiplied by the c of `modulated_conv`.
-        style: [B,I].
-        offset: broadcastable to [B,O,I,k,k], or None.
-        residual: likewise, already multiplied by c.
-        demodulate: divide each output channel by the norm of its modulated filter.
-        up: use the transposed convolution.
-
-    Returns:
-        [B,O,H,W], or [B,O,2H + 1,2W + 1] if `up` (and k = 3).
+    `weight` and the residual are already multiplied by the c of `modulated_conv`. Returns [B,O,H,W], or
+    [B,O,2H + 1,2W + 1] if `up`, by the transposed convolution.
     """
+    offset, residual = change
     x = x * style[:, :, None, None]
     per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
     if len(per_sample) == 1:

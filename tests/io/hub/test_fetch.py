@@ -56,7 +56,7 @@ def file(name, by_author=True):
 f.COLLECTIONS = {
     "toys": f.Collection("Toys.", (file("toy.pt"), file("toy_encoder.pt")), "toy_encoder.pt", "avatars"),
     "mirrored": f.Collection("Mirrored toys.", (file("toy.pt", False),), domain="avatars"),
-    "measure": f.Collection("A measure.", (file("measure.pt"),), convertible=False),
+    "measure": f.Collection("A measure.", (file("measure.pt"),)),
 }
 parser = argparse.ArgumentParser()
 command.add_parser(parser.add_subparsers())
@@ -230,7 +230,6 @@ def test_what_is_published_is_complete(name: str) -> None:
     collection = COLLECTIONS[name]
     names = [file.name for file in collection.files]
     assert collection.encoder in ["", *names[1:]]
-    assert bool(collection.domain) == collection.convertible
     for file in collection.files:
         assert len(file.sha256) == 64
         assert int(file.sha256, 16) > 0

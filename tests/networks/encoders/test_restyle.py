@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import RestyleEncoder, RestyleEncoderConfig
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.encoders.backbones import IRSETrunk, ResNetTrunk, TrunkConfig
+from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig, TrunkNetwork
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 
 SMALL = TrunkConfig((8, 16), (2, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
@@ -67,14 +67,12 @@ def test_the_published_trunks_reduce_256_px_to_16(trunk: TrunkConfig) -> None:
     assert [stride for _, _, stride in trunk.stages].count(2) == (3 if trunk.stem_stride == 2 else 4)
 
 
-@pytest.mark.parametrize("kind", [ResNetTrunk, IRSETrunk])
+@pytest.mark.parametrize("backbone", ["resnet", "irse"])
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])
 @pytest.mark.parametrize("size", [(16, 16), (17, 23)])
-def test_the_size_of_the_features_is_the_predicted_one(
-    kind: type[ResNetTrunk] | type[IRSETrunk], norm: str, size: tuple[int, int]
-) -> None:
+def test_the_size_of_the_features_is_the_predicted_one(backbone: Backbone, norm: str, size: tuple[int, int]) -> None:
     config = TrunkConfig((8, 16, 24), (1, 2, 1), stem_kernel=5, stem_stride=2, first_stride=1, norm=norm)  # type: ignore[arg-type]
-    features = kind(6, config).eval()(torch.randn(2, 6, *size))
+    features = TrunkNetwork(backbone, 6, config).eval().trunk_features(torch.randn(2, 6, *size))
     assert features.shape == (2, 24, *config.output_size(*size))
 
 

@@ -55,14 +55,9 @@ def test_only_keeps_the_layers_that_are_named() -> None:
     assert torch.equal(x.only(["a"]).count, x.count)
 
 
-def test_update_replaces_layers_of_codes_with_as_many_passes() -> None:
-    x, y = codes(passes=2), codes(passes=2)
-    updated = x.update(y.only(["b", "s"]))
-    assert torch.equal(updated.sums["a"], x.sums["a"])
-    assert torch.equal(updated.sums["b"], y.sums["b"])
-    assert torch.equal(updated.terms["s"], y.terms["s"])
+def test_codes_of_another_number_of_passes_cannot_be_mixed() -> None:
     with pytest.raises(InversionError, match="different number of steps"):
-        x.update(codes(passes=3).only(["b"]))
+        OffsetCodes.mixed(codes(passes=2), codes(passes=3), ["b"])
 
 
 def test_mixing_takes_named_layers_as_the_other_side_has_them_also_where_it_has_none() -> None:
@@ -91,11 +86,6 @@ def test_apply_reaches_every_tensor() -> None:
     assert torch.equal(first.terms["s"], x.terms["s"][:1])
 
 
-def test_values_counts_the_numbers_of_one_image() -> None:
-    assert codes(passes=2).values == 4 + 4 + 2 * 3 + 2
-    assert codes(passes=5, terms=False).values == 4 + 4 + 1
-
-
 def test_codes_of_different_layers_are_not_joined_or_added() -> None:
     x, y = codes(layers=("a", "b")), codes(layers=("a", "c"))
     with pytest.raises(InversionError, match="no code stands for no offset"):
@@ -110,7 +100,7 @@ def dense(*layers: str, batch: int = 2) -> OffsetCodes:
 
 def test_dense_offsets_are_added_scaled_chosen_and_joined_without_codes() -> None:
     x, y = dense("a", "b"), dense("b", "c")
-    assert (len(x), x.layers, x.coded, x.count.tolist(), x.values) == (2, ("a", "b"), (), [0, 0], 25)
+    assert (len(x), x.layers, x.coded, x.count.tolist()) == (2, ("a", "b"), (), [0, 0])
     added = x + y * 0.5
     assert added.layers == ("a", "b", "c")
     assert torch.equal(added.dense["b"], x.dense["b"] + y.dense["b"] / 2)
@@ -175,14 +165,18 @@ def test_codes_and_dense_offsets_are_held_together(terms: bool) -> None:
 
 def test_layers_are_exchanged_between_codes_and_dense_offsets() -> None:
     x, y = codes(passes=2), dense("b", "z")
-    updated = x.update(y)
+    updated = OffsetCodes.mixed(x, y, ["b", "z"])
+    assert updated is not None
     assert set(updated.coded) == {"a", "s"}
     assert set(updated.dense) == {"b", "z"}
-    back = updated.update(x.only(["b"]))
+    back = OffsetCodes.mixed(updated, x, ["b"])
+    assert back is not None
     assert set(back.coded) == {"a", "b", "s"}
     assert set(back.dense) == {"z"}
-    assert y.update(x.only(["b"])).coded == ("b",)
-    assert torch.equal(y.update(x.only(["b"])).count, x.count)
+    onto_dense = OffsetCodes.mixed(y, x, ["b"])
+    assert onto_dense is not None
+    assert onto_dense.coded == ("b",)
+    assert torch.equal(onto_dense.count, x.count)
 
 
 def test_what_is_made_of_codes_and_what_is_dense_adds_up() -> None:
@@ -192,3 +186,14 @@ def test_what_is_made_of_codes_and_what_is_dense_adds_up() -> None:
     assert list(total) == ["a", "b", "z"]
     assert torch.equal(total["b"], 1 + y.dense["b"].expand(2, 3, 4, 3, 3))
     assert torch.equal(offsets["b"], torch.ones(2, 3, 4, 3, 3))
+
+
+def test_offsets_that_all_images_share_stay_whole_where_images_are_selected() -> None:
+    large, small = torch.randn(1, 3, 4, 3, 3), torch.randn(3, 4, 1, 1)
+    shared = OffsetCodes({}, {}, torch.zeros(2, 1), {"a": large, "b": small, "c": torch.randn(2, 3, 4, 1, 1)})
+    for chosen in (slice(1, 2), [1], [1, 0, 0]):
+        selected = shared.select(chosen)
+        assert selected.dense["a"] is large
+        assert selected.dense["b"] is small
+        assert torch.equal(selected.dense["c"], shared.dense["c"][chosen])
+    assert OffsetCodes.of_dense({"a": large}).select([0, 0]).dense["a"].shape == (2, 3, 4, 3, 3)

@@ -11,9 +11,14 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.hypernetworks.appearance import AppearanceEncoder
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig, appearance_row, resized
+from hyperstyle.networks.hypernetworks.hyperinverter import (
+    AppearanceEncoder,
+    HyperInverter,
+    HyperInverterConfig,
+    appearance_row,
+    resized,
+)
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.codes import LazyOffsets, OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.hypernetworks.lazy import LazyOffsets
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 GENERATOR = GeneratorConfig(16, (16, 8, 8), latent_width=16, mapping_layers=2)

@@ -11,18 +11,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperstyle.errors import CheckpointError, ConfigError, ImageError, WeightsError
+from hyperstyle.errors import CheckpointError, ImageError, WeightsError
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception import similarity
-from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
-from hyperstyle.networks.perception.similarity import MocoNetwork, Similarity, load_arcface, load_curricular, load_moco
+from hyperstyle.networks.perception.similarity import (
+    FaceNetwork,
+    MocoNetwork,
+    Similarity,
+    load_arcface,
+    load_curricular,
+    load_moco,
+)
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
 
 TRUNK = TrunkConfig((8, 16), (2, 1), stem_kernel=3, stem_stride=1, first_stride=2)
-CROP = FaceNetworkConfig(TRUNK, input_size=16, embedding_width=6)
-NEAREST = FaceNetworkConfig(TRUNK, squeeze=False, affine=False, prepare="nearest", input_size=16, embedding_width=6)
+
+
+def crop_network() -> FaceNetwork:
+    return FaceNetwork(TRUNK, input_size=16, width=6)
+
+
+def nearest_network() -> FaceNetwork:
+    return FaceNetwork(TRUNK, squeeze=False, affine=False, prepare="nearest", input_size=16, width=6)
 
 
 def settled(network: nn.Module) -> Any:
@@ -45,8 +57,8 @@ def images() -> Tensor:
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "crop": lambda: FaceNetwork(CROP),
-    "nearest": lambda: FaceNetwork(NEAREST),
+    "crop": crop_network,
+    "nearest": nearest_network,
     "moco": small_moco,
 }
 
@@ -70,7 +82,7 @@ def test_what_is_no_batch_of_images_is_refused(name: str, shape: tuple[int, ...]
 
 
 def test_the_identity_loss_sees_the_middle_of_a_256_px_image(images: Tensor) -> None:
-    network = FaceNetwork(FaceNetworkConfig(TRUNK, input_size=94))
+    network = FaceNetwork(TRUNK, input_size=94)
     expected = F.avg_pool2d(images[:, :, 35:223, 32:220], 2)
     torch.testing.assert_close(network.prepared(images), expected)
 
@@ -78,12 +90,12 @@ def test_the_identity_loss_sees_the_middle_of_a_256_px_image(images: Tensor) -> 
 @pytest.mark.parametrize("size", [(192, 256), (128, 128), (1024, 1024)])
 def test_the_identity_loss_refuses_images_in_which_it_does_not_know_the_face(size: tuple[int, int]) -> None:
     with pytest.raises(ImageError, match=rf"{size[0]}x{size[1]} px.*expected 256x256.*Average larger ones"):
-        FaceNetwork(CROP)(torch.zeros(1, 3, *size))
+        crop_network()(torch.zeros(1, 3, *size))
 
 
 def test_the_identity_figure_resizes_the_whole_image_by_nearest_neighbors(images: Tensor) -> None:
-    assert torch.equal(FaceNetwork(NEAREST).prepared(images), images[:, :, ::16, ::16])
-    assert FaceNetwork(NEAREST).prepared(images[:, :, :40, :100]).shape == (2, 3, 16, 16)
+    assert torch.equal(nearest_network().prepared(images), images[:, :, ::16, ::16])
+    assert nearest_network().prepared(images[:, :, :40, :100]).shape == (2, 3, 16, 16)
 
 
 def test_moco_resizes_by_nearest_neighbors_whatever_the_aspect(images: Tensor) -> None:
@@ -93,8 +105,8 @@ def test_moco_resizes_by_nearest_neighbors_whatever_the_aspect(images: Tensor) -
     assert not torch.equal(network(wide), network(wide.flip(3)))
 
 
-def test_squeeze_and_the_last_normalization_are_of_the_config() -> None:
-    crop, nearest = (set(FaceNetwork(config).state_dict()) for config in (CROP, NEAREST))
+def test_squeeze_and_the_last_normalization_are_options() -> None:
+    crop, nearest = (set(build().state_dict()) for build in (crop_network, nearest_network))
     assert crop - nearest == {
         *(f"body.{i}.res_layer.5.fc{j}.weight" for i in range(3) for j in (1, 2)),
         "output_layer.4.weight",
@@ -103,20 +115,14 @@ def test_squeeze_and_the_last_normalization_are_of_the_config() -> None:
     assert nearest < crop
 
 
-@pytest.mark.parametrize("change", [{"input_size": 0}, {"embedding_width": 0}])
-def test_a_config_that_cannot_be_built_is_refused(change: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match="expected positive numbers"):
-        FaceNetworkConfig(TRUNK, **change)  # type: ignore[arg-type]
-
-
 # ---- files ----
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loaders build small networks."""
-    monkeypatch.setattr(FaceNetworkConfig, "arcface", staticmethod(lambda: CROP))
-    monkeypatch.setattr(FaceNetworkConfig, "curricular", staticmethod(lambda: NEAREST))
+    monkeypatch.setattr(FaceNetwork, "arcface", crop_network)
+    monkeypatch.setattr(FaceNetwork, "curricular", nearest_network)
     monkeypatch.setattr(similarity, "MocoNetwork", small_moco)
 
 
@@ -157,7 +163,7 @@ def test_moco_is_the_query_encoder_of_its_file(images: Tensor, tmp_path: Path) -
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     ("load", "make"),
-    [(load_arcface, lambda: FaceNetwork(CROP).state_dict()), (load_moco, lambda: moco_file(small_moco()))],
+    [(load_arcface, lambda: crop_network().state_dict()), (load_moco, lambda: moco_file(small_moco()))],
 )
 def test_a_file_that_was_read_by_the_caller_too_keeps_its_tensors(
     load: Callable[[Path], Any], make: Callable[[], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -172,14 +178,14 @@ def test_a_file_that_was_read_by_the_caller_too_keeps_its_tensors(
 
 @pytest.mark.usefixtures("small")
 def test_prefixes_of_training_are_taken_off(images: Tensor, tmp_path: Path) -> None:
-    network = settled(FaceNetwork(CROP))
+    network = settled(crop_network())
     state = {f"module._orig_mod.{name}": tensor for name, tensor in network.state_dict().items()}
     assert torch.equal(load_arcface(written(state, tmp_path))(images), network(images))
 
 
 @pytest.mark.usefixtures("small")
 def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
-    state = FaceNetwork(CROP).state_dict()
+    state = crop_network().state_dict()
     with pytest.raises(WeightsError, match=r"file\.pt.* unexpected \(first 'body\.0\.res_layer\.5"):
         load_curricular(written(state, tmp_path))
     with pytest.raises(WeightsError, match="1 unexpected"):
@@ -206,8 +212,8 @@ def test_what_is_no_file_of_tensors_is_refused(load: Callable[[Path], Any], tmp_
 @pytest.mark.parametrize(
     ("name", "make"),
     [
-        ("ir_se50", lambda: FaceNetwork(FaceNetworkConfig.arcface())),
-        ("curricular_face", lambda: FaceNetwork(FaceNetworkConfig.curricular())),
+        ("ir_se50", FaceNetwork.arcface),
+        ("curricular_face", FaceNetwork.curricular),
         ("moco_v2_resnet50", MocoNetwork),
     ],
 )

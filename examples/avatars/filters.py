@@ -1,14 +1,24 @@
-"""What turns images into such as no network saw: paintings, drawings, bad photos (paper, Figure 8)."""
+"""Turns images into such as no network saw: paintings, drawings, bad photos (paper, Figure 8).
+
+    python -m examples.avatars.filters FOLDER --out runs/filtered
+
+The results are meant for `hyperstyle evaluate report ... --photos runs/filtered`.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["FILTERS", "Filter", "blurred", "comic", "dusk", "mosaic", "painting", "pencil"]
+from hyperstyle.images import list_images, load_image, save_image, to_images, to_tensor
+from hyperstyle.io.files import make_folder
+
+__all__ = ["FILTERS", "Filter", "blurred", "comic", "dusk", "main", "mosaic", "painting", "pencil"]
 
 Filter = Callable[[Tensor], Tensor]
 """Images [B,3,H,W] in [-1,1] -> the same, deterministic."""
@@ -101,3 +111,20 @@ FILTERS: Mapping[str, Filter] = {
     "dusk": dusk,
 }
 """All of them, by name."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Writes every image of a folder through every filter, as PNG files."""
+    parser = argparse.ArgumentParser(prog="python -m examples.avatars.filters", description="Filters images.")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of images")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write; it is made")
+    args = parser.parse_args(argv)
+    folder = make_folder(args.out)
+    for file in list_images(sorted(args.folder.iterdir())).images:
+        image = to_tensor(load_image(file))[None]
+        for name, filtered in FILTERS.items():
+            save_image(to_images(filtered(image).clamp(-1, 1))[0], folder / f"{file.stem}-{name}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 
-from hyperstyle.align.quad import Frame, cell_centers
+from hyperstyle.align.seam import Frame, cell_centers
 
 TILTED = [(30, 10), (10, 50), (50, 70), (70, 30)]  # pixel indices: top left, bottom left, bottom right, top right
 
@@ -35,3 +38,18 @@ def test_sides_are_lengths_in_pixels_of_the_photo() -> None:
 def test_cells_divide_the_crop_evenly() -> None:
     centers = cell_centers(4)
     assert centers[0, :, 0].tolist() == centers[:, 0, 1].tolist() == [0.125, 0.375, 0.625, 0.875]
+
+
+@pytest.mark.parametrize(
+    ("quad", "share"),
+    [
+        ([(0, 0), (0, 9), (9, 9), (9, 0)], 0),
+        ([(-10.5, -0.5), (-10.5, 9.5), (9.5, 9.5), (9.5, -0.5)], 0.5),
+        ([(-10.5, -10.5), (-10.5, 9.5), (9.5, 9.5), (9.5, -10.5)], 0.75),
+        ([(4.5, -5.5), (-5.5, 4.5), (4.5, 14.5), (14.5, 4.5)], 0.5),  # on its corner
+        ([(100, 100), (100, 109), (109, 109), (109, 100)], 1),
+    ],
+)
+def test_the_share_of_a_square_outside_the_photo(quad: Any, share: float) -> None:
+    inside = Frame.of(quad).cells_inside(64, (10, 10))
+    assert 1 - float(inside.double().mean()) == pytest.approx(share, abs=0.02)

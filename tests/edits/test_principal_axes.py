@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hyperstyle.edits.pca import deviations, principal_axes
+from hyperstyle.edits.sampling import deviations, principal_axes
 from hyperstyle.errors import EditError
 
 

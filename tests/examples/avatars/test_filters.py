@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+from examples.avatars.filters import FILTERS, blurred, main, mosaic, painting, pencil
 from hyperstyle.evaluation import held_out_avatars
-from hyperstyle.evaluation.report.filters import FILTERS, blurred, mosaic, painting, pencil
+from hyperstyle.images import load_image, save_image, to_images
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +54,10 @@ def test_a_drawing_has_the_color_of_its_paper_only(images: Tensor) -> None:
 def test_a_mosaic_has_one_color_in_each_square(images: Tensor) -> None:
     filtered = mosaic(images)
     assert len(filtered[0].flatten(1).unique(dim=1)[0]) <= 32 * 32
+
+
+def test_the_command_writes_every_image_through_every_filter(images: Tensor, tmp_path: Path) -> None:
+    save_image(to_images(images)[0], tmp_path / "face.png")
+    main([str(tmp_path), "--out", str(tmp_path / "out")])
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(f"face-{name}.png" for name in FILTERS)
+    assert load_image(tmp_path / "out" / "face-mosaic.png").size == (64, 64)

@@ -12,8 +12,8 @@ from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
-from hyperstyle.training.hyperstyle_task import HyperStyleTask
-from hyperstyle.training.options import LossOptions, OptimOptions
+from hyperstyle.training.hypernetwork_task import HyperStyleTask
+from hyperstyle.training.options import resolve
 
 TRUNK = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
 
@@ -36,9 +36,10 @@ def make_task(steps: int, losses: list[float] | None = None) -> tuple[HyperStyle
             losses.append(loss.item())
         return loss, {}
 
-    model = Model(generator, Domain("plates", 16, (16, 16)))
-    optim = OptimOptions("adam", rate=1e-3)
-    return HyperStyleTask(model, encoder, hypernetwork, objective, optim, LossOptions(), steps), crop, w
+    model = Model(generator, Domain("plates", 16, (16, 16)), {"encoder": encoder})
+    flags = {"data.train": "", "run.out": "", "hyperstyle.encoder": "", "hyperstyle.passes": steps}
+    options = resolve("hyperstyle", (), flags | {"optim.optimizer": "adam", "optim.rate": 1e-3})
+    return HyperStyleTask(model, hypernetwork, objective, options), crop, w
 
 
 def gradient(module: torch.nn.Module) -> Tensor:

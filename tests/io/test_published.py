@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from hyperstyle.align import landmark_file
-from hyperstyle.align.landmark_file import PREDICTOR, VARIABLE, find_predictor
 from hyperstyle.errors import CheckpointError, MissingFileError
+from hyperstyle.io import published
+from hyperstyle.io.published import PREDICTOR, VARIABLE, find_predictor
 
 CONTENT = bytes(range(256)) * 4
 
 
 @pytest.fixture(autouse=True)
-def published(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small file in place of the published one, its license not shown yet, and no variable set."""
     small = dataclasses.replace(PREDICTOR, size=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
-    monkeypatch.setattr(landmark_file, "PREDICTOR", small)
+    monkeypatch.setattr(published, "PREDICTOR", small)
     monkeypatch.delenv(VARIABLE, raising=False)
-    landmark_file._show_license.cache_clear()
+    published._show_license.cache_clear()
 
 
 def write(path: Path, content: bytes = CONTENT) -> Path:
