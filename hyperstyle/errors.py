@@ -188,7 +188,7 @@ def _cut(text: str, length: int) -> str:
 
 def shown(value: object) -> str:
     """A value for a message: its `repr`, cut where it is long or deep, however large the value is."""
-    return _REPR.repr(value)
+    return _cut(_REPR.repr(value), _LONGEST_WORD)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
