@@ -123,7 +123,9 @@ def test_a_name_that_no_file_can_have_is_one_line_too(in_tmp_path: Path, capsys:
     name = 300 * "a"
     for words in (["edit", name, "--edit", "age=1"], ["invert", "a.png", name], ["export", name, "--out", "a.pt"]):
         assert cli.main(words) == 2
-        assert capsys.readouterr().err == f"hyperstyle: error: File name too long: {shown(name)}.\n"
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "File name too long" in line
+        assert shown(name) in line
     assert exit_of(["invert", "a.png", "--config", name]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 

@@ -27,7 +27,7 @@ class TestWhatIsNoFile:
 
     def test_a_fifo_is_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a")
-        with pytest.raises(ConfigError, match="it is a FIFO. Expected a file"):
+        with pytest.raises(ConfigError, match=r"it is a FIFO\. Expected a file"):
             check_file(tmp_path / "a", error=ConfigError)
 
     def test_a_link_to_itself_is_refused(self, tmp_path: Path) -> None:
