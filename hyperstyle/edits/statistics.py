@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -228,7 +229,7 @@ class _ProgressFile:
 
     def read(self, channels: int) -> list[Tensor]:
         """The effects [E] of the first channels, [] without a file. Raises CheckpointError if it is of another run."""
-        if not self.path.exists():
+        if not os.path.exists(self.path):
             return []
         tensors, metadata = load_tensors(self.path)
         effects, features = (tensors.get(name, torch.empty(0)) for name in ("effects", "features"))

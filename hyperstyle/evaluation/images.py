@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def folder_images(
     Raises:
         ConfigError: no such folder, no image in it, or none that can be used.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ConfigError(f"{str(folder)!r} is no folder: expected one with images to measure on.")
     listing = list_images(sorted(folder.rglob("*")), within=folder)
     failures = [(file.relative_to(folder).as_posix(), why) for file, why in listing.left_out]

@@ -17,6 +17,7 @@ from hyperstyle.errors import EditError, MissingFileError, did_you_mean
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
 from hyperstyle.io.npy_objects import save_npz
+from hyperstyle.io.opening import check_file
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
@@ -142,8 +143,7 @@ def load_scores(path: str | Path) -> Scores:
         MissingFileError: there is no such file.
         EditError: it is no such table.
     """
-    if not Path(path).is_file():
-        raise MissingFileError(f"{path} is not there: expected a table of scores, an .npz file.")
+    check_file(path, "table of scores, an .npz file", error=EditError, missing=MissingFileError)
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if not isinstance(stored, np.lib.npyio.NpzFile):

@@ -204,7 +204,7 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _check_file(path: Path, how: str) -> Path:
-    place = path.expanduser()
+    place = Path(os.path.expanduser(path))
     if not place.is_file():
         raise CheckpointError(f"{path}, {how}, is not a file. Expected dlib's {PREDICTOR.name}, or one like it.")
     kind = file_kind(place)

@@ -106,7 +106,7 @@ def open_generator(name: str, domain: str | None, device: torch.device) -> Model
         ConfigError: an unknown domain, or another one than that of the model.
         ModelNotFoundError, CheckpointError: no usable file or model has this name.
     """
-    if not Path(name).is_file():
+    if not os.path.isfile(name):
         model = open_model(name, device)
         if domain not in (None, model.domain.name):
             raise ConfigError(f"{name} is a model for {model.domain.name}, domain is {domain!r}: leave it out.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from torch.optim import Optimizer
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.components import save_torch
 from hyperstyle.io.files import append_line, make_folder, write_text
+from hyperstyle.io.opening import parse_json, read_text
 from hyperstyle.training.distributed import on_first, rank
 from hyperstyle.training.options import RunOptions
 from hyperstyle.training.ranger import Ranger
@@ -25,6 +27,7 @@ from hyperstyle.training.ranger import Ranger
 Stateful = nn.Module | torch.amp.GradScaler
 """What a checkpoint holds besides optimizers."""
 
+_MAX_LOG = 1 << 30  # bytes
 _FLOOR = 0.02  # lower bound of the decay of a learning rate, as a fraction of the peak
 _CHECKPOINT = "checkpoint-*.pt"  # the star is the step, in eight digits
 
@@ -195,12 +198,13 @@ def _save(
 def _shorten(log: Path, done: int) -> None:
     """Removes the rows of steps after `done`, and rows that are not complete, from the log."""
     lines = []
-    for line in (log.read_text(encoding="utf-8") if log.exists() else "").splitlines(keepends=True):
+    text = read_text(log, "log of a run", limit=_MAX_LOG) if os.path.lexists(log) else ""
+    for line in text.splitlines(keepends=True):
         try:
-            row = json.loads(line)
-        except ValueError:
+            step = parse_json(line)["step"]
+        except (ValueError, KeyError, TypeError):
             continue
-        if line.endswith("\n") and row["step"] <= done:
+        if line.endswith("\n") and isinstance(step, int) and step <= done:
             lines.append(line)
     write_text(log, "".join(lines), error=CheckpointError)
 

@@ -56,17 +56,17 @@ def test_json_files_are_objects_or_refused(tmp_path: Path) -> None:
     assert read_json(tmp_path / "x.json") == {"a": [1, None]}
     with pytest.raises(MissingFileError, match="is missing"):
         read_json(tmp_path / "nowhere.json")
-    with pytest.raises(MissingFileError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         read_json(tmp_path)
     for content, message in (
         (b"{", "not valid JSON"),
-        (b"\xff\xfe{}", "not valid JSON"),
+        (b"\xff\xfe{}", "is no JSON file"),
         (b"[1]", "holds a list"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deep"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "too long a number"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON: Exceeds the limit"),
     ):
         (tmp_path / "x.json").write_bytes(content)
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(HyperStyleError, match=message):
             read_json(tmp_path / "x.json")
 
 
