@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
-import pickletools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from hyperstyle.errors import CheckpointError, HyperStyleError, MissingFileError, WeightsError
 
@@ -120,8 +118,6 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # of any class: damaged data make an unpickler raise what it likes
-        if "allow_pickle" in str(error):  # NumPy's refusal to unpickle
-            raise WeightsError(f"{refused}: it holds Python objects; only numbers are read.") from error
         raise CheckpointError(
             f"{path} is a damaged {expected}, or one cut off: {first_line(error)}. Fetch or make it again."
         ) from error
@@ -130,24 +126,6 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, without a full stop; its class where there is none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def check_numbers(file: BinaryIO) -> None:
-    """Compares the numbers of objects in the pickle that begins here with the size of its file, without unpickling.
-
-    The position in the file stays.
-
-    Objects are numbered to be named again, and the unpickler makes room for all up to the largest number at once.
-
-    Raises:
-        ValueError: an object has a number that is larger than the file has bytes.
-    """
-    start, size = file.tell(), file.seek(0, io.SEEK_END)
-    file.seek(start)
-    for opcode, number, _ in pickletools.genops(file):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number or 0) > size:
-            raise ValueError(f"an object with the number {number} in a file of {size} bytes")
-    file.seek(start)
 
 
 def _start(path: str | Path) -> bytes:
