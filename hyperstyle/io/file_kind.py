@@ -14,6 +14,7 @@ FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTor
 
 # The first pickle of a file of PyTorch before 1.6: protocol 2, and one large number.
 _OLD_PYTORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_LONGEST_LINE = 500  # characters; a damaged file may hold any text in place of a name
 _REFUSALS = {
     "empty": "is empty. Fetch it again.",
     "web page": "is a web page and no {expected}: the server answered with a page. Fetch the file itself.",
@@ -112,7 +113,7 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise MissingFileError(f"{path} is missing: expected a {expected}.") from error
     except WeightsError as error:
-        raise WeightsError(f"{refused}: {error}") from error
+        raise WeightsError(f"{refused}: {first_line(error)}.") from error
     except CheckpointError:
         raise
     except OSError as error:
@@ -124,8 +125,9 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, without a full stop; its class where there is none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    """The first line of an error's message, cut and without a full stop; its class where there is none."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 def _start(path: str | Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import pickletools
 import zipfile
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ _MOST_COMPOSED_KEYS = 10_000
 _MOST_UNPACKED = 20  # times the size of a zip file; weights and images hardly shrink in one
 _MOST_REPEATED = 32  # times the size of the storages; HyperStyle's files list one network for many layers
 _OLD_PYTORCH_PICKLES = 5  # magic number, protocol, system, content, names of the storages that follow
+_LARGEST_EMPTY = 1 << 20  # numbers in an empty tensor, if its axes of size 0 had size 1; networks get their sizes there
 _FLOATS = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 # ---- pickles ----
@@ -70,8 +72,8 @@ def check_pickle(file: BinaryIO) -> int:
     stack: list[_Value] = []  # the unpickler's
     memo: dict[int, _Value] = {}
     large = composed = copied = 0
-    # Without its `tell`, which would be called for every opcode.
-    for opcode, argument, _ in pickletools.genops(SimpleNamespace(read=file.read, readline=file.readline)):
+    source: Any = SimpleNamespace(read=file.read, readline=file.readline)  # a `tell` would be called at each opcode
+    for opcode, argument, _ in pickletools.genops(source):
         name = opcode.name
         if name in _PUTS or name == "MEMOIZE":
             number = len(memo) if name == "MEMOIZE" else int(argument or 0)
@@ -192,6 +194,8 @@ def oddity(tensor: Tensor) -> str | None:
         return f"holds numbers of type {tensor.dtype}"
     if tensor.is_neg() or tensor.is_conj():
         return "is a negated or conjugated view of another tensor"
+    if not tensor.numel() and math.prod(max(size, 1) for size in tensor.shape) > _LARGEST_EMPTY:
+        return f"has no numbers (shape {list(tensor.shape)})"
     return None
 
 

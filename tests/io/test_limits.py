@@ -231,6 +231,7 @@ ODD: dict[str, Callable[[], Tensor]] = {
     "is packed (torch._mkldnn)": lambda: torch.eye(16).to_mkldnn(),
     "has no numbers (it is on the meta device)": lambda: torch.zeros(3, 16, 16, device="meta"),
     "holds numbers of type torch.qint8": lambda: torch.quantize_per_tensor(torch.eye(16), 0.1, 0, torch.qint8),
+    "has no numbers (shape [0, 1099511627776])": lambda: torch.zeros(0, 2**40),
     "is a negated or conjugated view of another tensor": lambda: torch.zeros(3, 16, 16, dtype=torch.cfloat).conj().imag,
 }
 ignore_notices = pytest.mark.filterwarnings(
