@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.edits.clip import _is_torchscript
 from hyperstyle.errors import CheckpointError, HyperStyleError, ImageError, LandmarkError, WeightsError
 from hyperstyle.fitting.scores import load_scores
 from hyperstyle.images import load_image
@@ -173,6 +174,20 @@ def test_an_image_in_a_zip_file_that_unpacks_to_far_more_is_refused(tmp_path: Pa
         big.read()
 
 
+def test_a_zip_file_with_a_damaged_directory_is_refused_and_is_no_program(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("\u00e9.png", b"x")  # marked as UTF-8
+    content = file.getvalue().replace("\u00e9".encode(), b"\xff\xff")
+    for name in ("images.zip", "ViT-B-32.pt"):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImageError, match=r"Cannot read the archive '.*images\.zip'"):
+        find_entries(tmp_path / "images.zip")
+    with pytest.raises(CheckpointError, match=r"ViT-B-32\.pt is a damaged PyTorch file"):
+        load_content(tmp_path / "ViT-B-32.pt")
+    assert not _is_torchscript(tmp_path / "ViT-B-32.pt")
+
+
 # ---- arrays ----
 
 
@@ -210,6 +225,13 @@ def test_landmarks_that_begin_like_a_zip_file_are_refused(tmp_path: Path) -> Non
     (tmp_path / "a.npy").write_bytes(b"PK\x03\x04" + bytes(200))
     with pytest.raises(LandmarkError, match=r"cannot be read as a \.npy file of numbers"):
         load_points(tmp_path / "a.npy")
+
+
+def test_what_a_file_says_in_place_of_a_name_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02c" + b"x" * 100_000 + b"\ny\n.")
+    with pytest.raises(WeightsError, match=r"it asks for x+\.\.\.\.$") as refused:
+        load_pickle(tmp_path / "a.pkl")
+    assert len(str(refused.value)) < 1000
 
 
 def test_a_list_that_holds_itself_many_times_is_no_tensor() -> None:
