@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from hyperstyle.errors import CheckpointError, HyperStyleError, MissingFileError, WeightsError
+from hyperstyle.errors import CheckpointError, HyperStyleError, WeightsError
+from hyperstyle.io.opening import check_file
 
 FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTorch", "old PyTorch", "pickle", "unknown"]
 
@@ -108,10 +109,9 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
         CheckpointError: another one was raised within, and stays as it is; or the file cannot be read, or is damaged.
     """
     refused = f"{path} was not loaded, and nothing of it was executed"
+    check_file(path, expected)
     try:
         yield
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path} is missing: expected a {expected}.") from error
     except WeightsError as error:
         raise WeightsError(f"{refused}: {first_line(error)}.") from error
     except CheckpointError:
@@ -131,6 +131,7 @@ def first_line(error: BaseException) -> str:
 
 
 def _start(path: str | Path) -> bytes:
+    check_file(path)
     try:
         with Path(path).open("rb") as file:
             return file.read(64)

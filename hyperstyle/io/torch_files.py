@@ -106,10 +106,10 @@ def as_tensor(value: object) -> Tensor | None:
 
 def _count(value: object) -> int:
     """How many numbers and lists are in nested lists; it stops behind `_MOST_LISTED`."""
-    total, queue = 0, [value]
+    total, queue = 1, [value]
     while queue and total <= _MOST_LISTED:
-        total += 1
         if isinstance(item := queue.pop(), list | tuple):
+            total += len(item)
             queue += item
     return total
 

@@ -239,6 +239,8 @@ def test_a_list_that_holds_itself_many_times_is_no_tensor() -> None:
     for _ in range(30):
         value = [value, value]
     assert as_tensor(value) is None
+    value[:] = [value] * 1000
+    assert as_tensor(value) is None
     row = [1.0] * 512
     assert as_tensor([row] * 18) is not None
 
