@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from hyperstyle.errors import CheckpointError
-from hyperstyle.io.components import check_dense, load_tensors
+from hyperstyle.io.components import load_tensors
 from hyperstyle.io.file_kind import file_kind
 from hyperstyle.io.torch_files import as_tensor, load_state, plain_names
 
@@ -94,8 +94,6 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
         )
     if mean is None and "latent_avg" in tensors and "conv1.conv.weight" in tensors:
         mean = _mean(tensors.pop("latent_avg"), path)
-    for name, tensor in tensors.items():
-        check_dense(tensor, name, path)
     note = f"the generator of {path.name} is 'g', the one in training, not the averaged 'g_ema': its images are worse"
     notes = (note,) if in_training else ()
     return Contents(tensors, mean, opts if isinstance(opts, dict) else {}, tuple(unread), notes)
@@ -129,7 +127,6 @@ def _mean(value: object, path: Path) -> Tensor | None:
         raise CheckpointError(
             f"{path}: 'latent_avg' is of type {kind}: expected a tensor, an array or a list of numbers."
         )
-    check_dense(tensor, "latent_avg", path)
     tensor = tensor if tensor.is_floating_point() else tensor.float()
     while tensor.ndim > 2 and tensor.shape[0] == 1:
         tensor = tensor[0]

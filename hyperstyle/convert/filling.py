@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import WeightsError
 from hyperstyle.io.components import check_tensors
+from hyperstyle.io.file_kind import first_line
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
 
 M = TypeVar("M", bound=nn.Module)
@@ -46,8 +47,13 @@ class Converted(Generic[N_co]):
 
 def without_weights(kind: Callable[[Any], M], config: Any) -> M:
     """`kind(config)` on the meta device, without memory for its weights, for `fill` to give it weights."""
-    with torch.device("meta"):
-        return kind(config)
+    try:
+        with torch.device("meta"):
+            return kind(config)
+    except (OverflowError, RuntimeError, TypeError) as error:  # what PyTorch raises for sizes that cannot be
+        raise WeightsError(
+            f"no {kind.__name__} can be built from tensors of these shapes: {first_line(error)}. Fetch the file again."
+        ) from error
 
 
 def fill(module: M, tensors: Mapping[str, Tensor], *, where: str, prefix: str = "") -> M:

@@ -45,7 +45,7 @@ def load_nvidia(path: str | Path) -> Generator:
     content = load_pickle(path)
     record = content.get("G_ema") if isinstance(content, dict) else None
     if not isinstance(record, PickledObject):
-        entries = f"entries {', '.join(map(repr, content))}" if isinstance(content, dict) else None
+        entries = f"entries {', '.join(map(repr, list(content)[:6]))}" if isinstance(content, dict) else None
         held = entries or f"something of type {type(content).__name__}"
         raise CheckpointError(f"{path} holds {held}: expected a network under 'G_ema'.")
     where = f"{path}: G_ema"

@@ -218,7 +218,8 @@ def _read(open_clip: Any, path: Path, digest: str | None, needed: str) -> dict[s
 def _is_torchscript(path: Path) -> bool:
     """Whether a file is TorchScript, which is code; only its file list is read."""
     check_file(path, "file of CLIP's weights")
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except Exception:  # of any class: no zip file, or one with a damaged list
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,12 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits.statistics import Progress
-from hyperstyle.errors import EditError, MissingFileError, did_you_mean
+from hyperstyle.errors import CheckpointError, EditError, MissingFileError, did_you_mean
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
 from hyperstyle.io.npy_objects import save_npz
 from hyperstyle.io.opening import check_file
+from hyperstyle.io.torch_files import load_npz
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
@@ -145,11 +144,8 @@ def load_scores(path: str | Path) -> Scores:
     """
     check_file(path, "table of scores, an .npz file", error=EditError, missing=MissingFileError)
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise ValueError("one array alone")
-            arrays = {name: torch.from_numpy(stored[name].astype(np.float32)) for name in stored}
-    except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = {name: torch.from_numpy(array.astype(np.float32)) for name, array in load_npz(path).items()}
+    except (CheckpointError, ValueError, TypeError) as error:
         raise EditError(f"{path} is no table of scores: expected an .npz file of numbers ({error}).") from error
     if _CODES not in arrays:
         raise EditError(f"{path} has no array {_CODES!r}. Found: {', '.join(arrays) or 'nothing'}.")

@@ -21,6 +21,7 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
 from hyperstyle.images.color_modes import as_photo, flatten, quiet, upright
 from hyperstyle.images.formats import MAX_PIXELS, check_opened, open_image
+from hyperstyle.io.limits import oddity
 
 
 class BinaryFile(Protocol):
@@ -291,6 +292,8 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
 
 def _from_tensor(tensor: Tensor) -> Image.Image:
     expected = "Expected a float tensor [3, H, W] or [1, 3, H, W] with values in [-1, 1], RGB."
+    if kind := oddity(tensor):
+        raise ImageError(f"The given tensor {kind}. {expected}")
     tensor = tensor.detach()
     single = tensor[0] if tensor.ndim == 4 and tensor.shape[0] == 1 else tensor
     if single.ndim != 3 or single.shape[0] != 3:
@@ -300,6 +303,9 @@ def _from_tensor(tensor: Tensor) -> Image.Image:
         raise ImageError(f"The given tensor is {tensor.dtype}. {expected} From 0..255: x.float() / 127.5 - 1.")
     if single.numel() == 0:
         raise ImageError(f"The given tensor has shape {list(tensor.shape)}, without a value. {expected}")
+    if single.shape[1] * single.shape[2] > MAX_PIXELS:  # an expanded one takes no memory yet
+        raise ImageError(f"The given tensor has shape {list(tensor.shape)}; expected at most {MAX_PIXELS:,} pixels.")
+    single = single.float() if single.element_size() == 1 else single  # PyTorch computes little with float8
     low, high = float(single.min()), float(single.max())
     if max(-low, high) > _OVERSHOOT:  # NaN is not, and to_pil reports it
         advice = "From 0..255: x / 127.5 - 1." if low >= 0 else "Scale it first."

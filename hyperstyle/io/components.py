@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError, HyperStyleError, WeightsError
 from hyperstyle.io.file_kind import file_kind, first_line, refusal
 from hyperstyle.io.files import atomic_write, finish_replacing, replace_folder, write_text
+from hyperstyle.io.limits import check_dense
 from hyperstyle.io.opening import check_file, parse_json, read_text
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
@@ -247,13 +248,6 @@ def check_tensors(
             )
         check_dense(tensor, prefix + name, where)
         check_finite(tensor, prefix + name, where)
-
-
-def check_dense(tensor: Tensor, name: str, where: str | Path) -> None:
-    """Raises WeightsError for a sparse tensor, and for one on the meta device, which has no numbers."""
-    if tensor.layout != torch.strided or tensor.is_meta:
-        kind = "has no numbers (it is on the meta device)" if tensor.is_meta else f"is sparse ({tensor.layout})"
-        raise WeightsError(f"{where}: {name!r} {kind}: expected a dense tensor. Fetch or write the file again.")
 
 
 def check_finite(tensor: Tensor, name: str, where: str | Path) -> None:

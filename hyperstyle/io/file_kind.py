@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
-import pickletools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from hyperstyle.errors import CheckpointError, HyperStyleError, WeightsError
 from hyperstyle.io.opening import check_file
@@ -17,6 +15,7 @@ FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTor
 
 # The first pickle of a file of PyTorch before 1.6: protocol 2, and one large number.
 _OLD_PYTORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_LONGEST_LINE = 500  # characters; a damaged file may hold any text in place of a name
 _REFUSALS = {
     "empty": "is empty. Fetch it again.",
     "web page": "is a web page and no {expected}: the server answered with a page. Fetch the file itself.",
@@ -114,40 +113,21 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
     try:
         yield
     except WeightsError as error:
-        raise WeightsError(f"{refused}: {error}") from error
+        raise WeightsError(f"{refused}: {first_line(error)}.") from error
     except CheckpointError:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # of any class: damaged data make an unpickler raise what it likes
-        if "allow_pickle" in str(error):  # NumPy's refusal to unpickle
-            raise WeightsError(f"{refused}: it holds Python objects; only numbers are read.") from error
         raise CheckpointError(
             f"{path} is a damaged {expected}, or one cut off: {first_line(error)}. Fetch or make it again."
         ) from error
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, without a full stop; its class where there is none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def check_numbers(file: BinaryIO) -> None:
-    """Compares the numbers of objects in the pickle that begins here with the size of its file, without unpickling.
-
-    The position in the file stays.
-
-    Objects are numbered to be named again, and the unpickler makes room for all up to the largest number at once.
-
-    Raises:
-        ValueError: an object has a number that is larger than the file has bytes.
-    """
-    start, size = file.tell(), file.seek(0, io.SEEK_END)
-    file.seek(start)
-    for opcode, number, _ in pickletools.genops(file):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number or 0) > size:
-            raise ValueError(f"an object with the number {number} in a file of {size} bytes")
-    file.seek(start)
+    """The first line of an error's message, cut and without a full stop; its class where there is none."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 def _start(path: str | Path) -> bytes:

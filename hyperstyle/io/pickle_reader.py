@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import WeightsError
-from hyperstyle.io.file_kind import check_numbers, file_kind, reading, refusal
+from hyperstyle.io.file_kind import file_kind, reading, refusal
+from hyperstyle.io.limits import check_content, check_pickle, check_torch_file
 
 
 def load_pickle(path: str | Path) -> Any:
@@ -36,14 +37,16 @@ def load_pickle(path: str | Path) -> Any:
     if (kind := file_kind(path)) != "pickle":
         raise refusal(path, kind, "pickle")
     with reading(path, "pickle"), Path(path).open("rb") as file:
-        return unpickle(file, {**numpy_names(), **_NETWORK_NAMES}, "a network")
+        content = unpickle(file, {**numpy_names(), **_NETWORK_NAMES}, "a network")
+    check_content(content, path)
+    return content
 
 
 def unpickle(file: BinaryIO, names: Mapping[str, Any], purpose: str) -> Any:
     """Reads the pickle that begins at this place of a file.
 
     Args:
-        file: open for reading; its numbers of objects are compared with its size first.
+        file: open for reading; what the pickle would build is compared with its size first.
         names: "module.name" -> what stands for it; the pickle may ask for nothing else.
         purpose: what is read, for the message.
 
@@ -51,7 +54,7 @@ def unpickle(file: BinaryIO, names: Mapping[str, Any], purpose: str) -> Any:
         WeightsError: the pickle asks for another name.
         pickle.UnpicklingError, ValueError, ...: it is damaged; see `file_kind.reading`.
     """
-    check_numbers(file)
+    check_pickle(file)
     return _Unpickler(file, names, purpose).load()
 
 
@@ -70,15 +73,18 @@ class _Unpickler(pickle.Unpickler):
         raise WeightsError(f"it asks for {full_name}, which is not needed to read {self._purpose}.{hint}")
 
 
-def torch_load(source: str | BinaryIO, subject: str, purpose: str, *, mmap: bool = False) -> Any:
+def torch_load(source: BinaryIO, subject: str, purpose: str, *, mmap: bool = False) -> Any:
     """`torch.load` of tensors and plain values onto the CPU.
+
+    What it would build is compared with the size of the file first. With `mmap` the source is a file on disk.
 
     Raises:
         WeightsError: the file, called `subject`, holds something else; `purpose` is what is read, for the message.
         pickle.UnpicklingError, RuntimeError, ...: it is damaged; see `file_kind.reading`.
     """
     try:
-        return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
+        check_torch_file(source)
+        return torch.load(source.name if mmap else source, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL ([\w.]*\w)", str(error))
         reason = f"asks for {name[1]}, which is not needed to read" if name else "holds objects other than"
@@ -226,6 +232,8 @@ def _bytes_of_text(text: str, encoding: object) -> bytes:
 
 # ---- NVIDIA's networks ----
 
+_LONGEST_NAME = 1000  # characters of a dotted name
+
 
 @dataclass(frozen=True, eq=False)
 class PickledObject:
@@ -245,12 +253,15 @@ class PickledObject:
 
     def modules(self) -> dict[str, PickledObject]:
         """This object as "" and all below it by dotted name. Raises WeightsError for what is no tree of modules."""
-        queue = [("", self)]
+        queue, seen = [("", self)], {self}
         for prefix, module in queue:  # grows while it is read
+            if len(prefix) > _LONGEST_NAME:  # each is a copy of those above it
+                raise WeightsError(f"{self.class_name}: its modules are nested too deep, or have names too long.")
             for name, child in module._entries("_modules").items():
                 if child is not None:
-                    if not isinstance(child, PickledObject) or any(child is other for _, other in queue):
+                    if not isinstance(child, PickledObject) or child in seen:
                         raise WeightsError(f"{self.class_name}: {prefix + name!r} is not a module, or has two names.")
+                    seen.add(child)
                     queue.append((f"{prefix}{name}.", child))
         return {prefix.removesuffix("."): module for prefix, module in queue}
 

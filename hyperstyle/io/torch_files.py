@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from hyperstyle.errors import CheckpointError, LandmarkError, MissingFileError, WeightsError
 from hyperstyle.io.file_kind import file_kind, reading, refusal
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 _LEFT_BY_TRAINING = ("_orig_mod", "module")  # torch.compile; DataParallel, DistributedDataParallel, AveragedModel
+_MOST_LISTED = 1 << 22  # numbers in a list, which may hold one part many times
 
 
 def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
@@ -43,16 +47,19 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
             The file must then stay as it is for as long as the tensors live; what is written to them stays in memory.
 
     Raises:
-        WeightsError: the file holds anything else, which is not executed.
+        WeightsError: the file holds anything else, which is not executed, or tensors that are no dense numbers.
         CheckpointError: it cannot be read, is another kind of file, is cut off or damaged.
     """
+    from hyperstyle.io.limits import check_content
     from hyperstyle.io.pickle_reader import torch_load
 
     kind = file_kind(path)
     if kind not in ("PyTorch", "old PyTorch"):
         raise refusal(path, kind, "PyTorch file")
-    with reading(path, "PyTorch file"), _plain_objects_allowed():
-        return torch_load(str(path), "it", "tensors and plain values", mmap=mmap and kind == "PyTorch")
+    with reading(path, "PyTorch file"), _plain_objects_allowed(), Path(path).open("rb") as file:
+        content = torch_load(file, "it", "tensors and plain values", mmap=mmap and kind == "PyTorch")
+    check_content(content, path)
+    return content
 
 
 def _plain_objects_allowed() -> AbstractContextManager[object]:
@@ -81,6 +88,8 @@ def as_tensor(value: object) -> Tensor | None:
     if isinstance(value, torch.Tensor):
         return value
     if isinstance(value, list | tuple):
+        if _count(value) > _MOST_LISTED:
+            return None
         try:
             value = np.array(value)
         except ValueError:  # rows of different lengths
@@ -93,6 +102,16 @@ def as_tensor(value: object) -> Tensor | None:
         return torch.from_numpy(array)
     except TypeError:  # a type of numbers that PyTorch does not have
         return torch.from_numpy(array.astype(np.float64))
+
+
+def _count(value: object) -> int:
+    """How many numbers and lists are in nested lists; it stops behind `_MOST_LISTED`."""
+    total, queue = 1, [value]
+    while queue and total <= _MOST_LISTED:
+        if isinstance(item := queue.pop(), list | tuple):
+            total += len(item)
+            queue += item
+    return total
 
 
 def plain_names(tensors: Mapping[Any, V], path: str | Path) -> dict[Any, V]:
@@ -120,32 +139,54 @@ def plain_names(tensors: Mapping[Any, V], path: str | Path) -> dict[Any, V]:
 
 def load_numbers(path: str | Path) -> npt.NDArray[Any]:
     """Reads a `.npy` file of plain numbers as it is. Raises as `load_npz` does."""
-    import numpy as np
-
     with reading(path, ".npy file of numbers"), Path(path).open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
             raise refusal(path, file_kind(path), ".npy file")
-        file.seek(0)
-        array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
-    return array
+        return _read_array(file, os.fstat(file.fileno()).st_size)
 
 
-def load_npz(path: str | Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-    """Reads those of the named arrays that a `.npz` file holds; they are plain numbers.
+def load_npz(path: str | Path, names: Iterable[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+    """Reads those of the named arrays (None for all) that a `.npz` file holds; they are plain numbers.
 
     Raises:
         MissingFileError: there is no such file.
         WeightsError: it holds Python objects, which are not loaded.
         CheckpointError: it cannot be read, is another kind of file, is cut off or damaged.
     """
-    import numpy as np
+    from hyperstyle.io.limits import check_records
 
     with (
         reading(path, ".npz file of numbers"),
         Path(path).open("rb") as file,
-        np.load(file, allow_pickle=False) as archive,
+        zipfile.ZipFile(file) as archive,
     ):
-        return {name: archive[name] for name in names if name in archive.files}
+        check_records(archive.infolist(), os.fstat(file.fileno()).st_size)
+        records = {record.filename.removesuffix(".npy"): record for record in archive.infolist()}
+        arrays = {}
+        for name in records if names is None else names:
+            if name in records:
+                with archive.open(records[name]) as record:
+                    arrays[name] = _read_array(record, records[name].file_size)
+        return arrays
+
+
+def _read_array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
+    """The array in a file of `size` bytes, with which its header is compared first. Raises WeightsError, ValueError."""
+    import numpy as np
+
+    file.seek(0)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):  # the third is for names of fields
+        raise ValueError(f"a header of version {version[0]}")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise WeightsError("it holds Python objects; only numbers are read.")
+    if math.prod(shape) * dtype.itemsize > size - file.tell():
+        raise ValueError(f"an array of shape {shape} in a file of {size} bytes")
+    file.seek(0)
+    array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def load_points(path: str | Path) -> npt.NDArray[np.float64]:

@@ -17,6 +17,7 @@ from PIL import Image
 from hyperstyle.errors import ImageError
 from hyperstyle.images import load_image
 from hyperstyle.images.formats import HEAD, read_head, sort_file
+from hyperstyle.io.limits import check_records
 from hyperstyle.io.opening import check_file, read_text
 
 _MAX_LIST = 1 << 30  # bytes
@@ -134,7 +135,7 @@ def _of_zip(path: Path) -> Entries:
     check_file(path, "zip archive", error=ImageError)
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of any class: damaged directories make it raise what it likes
         raise ImageError(f"Cannot read the archive {str(path)!r}: {error}. Get a whole copy of it.") from error
 
     def head(name: str) -> bytes:
@@ -144,9 +145,15 @@ def _of_zip(path: Path) -> Entries:
         except Exception as error:  # of any class: damaged, encrypted, an unknown compression
             raise OSError(errno.EIO, str(error)) from error
 
+    def read(name: str) -> bytes:
+        record = archive.getinfo(name)
+        check_records([record], record.compress_size)
+        with archive.open(record) as file:
+            return file.read(record.file_size)  # without the number, a false size would unpack all of it at once
+
     names = sorted({name for name in archive.namelist() if not name.endswith("/")})
     return _only_images(
-        (Entry(name, partial(_of_member, partial(archive.read, name), f"{path.name}/{name}")), partial(head, name))
+        (Entry(name, partial(_of_member, partial(read, name), f"{path.name}/{name}")), partial(head, name))
         for name in names
     )
 
