@@ -9,6 +9,7 @@ from typing import Any
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.files import append_line, write_text
+from hyperstyle.io.opening import parse_json
 
 Record = dict[str, Any]
 """One line: "method" and "picture" name it; the other entries are what was measured."""
@@ -42,7 +43,7 @@ class Journal:
             write_text(path, json.dumps(about, allow_nan=False) + "\n")
             return
         try:
-            header, *rows = (json.loads(line) for line in lines)
+            header, *rows = map(parse_json, lines)
             self._rows = {(row["method"], row["picture"]): row for row in rows}
             changed = [key for key in {**header, **about} if header.get(key) != about.get(key)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError, HyperStyleError, MissingFileError, WeightsError
+from hyperstyle.errors import ConfigError, HyperStyleError, MissingFileError, WeightsError, shown
 from hyperstyle.io.file_kind import file_kind, first_line, refusal
 from hyperstyle.io.files import atomic_write, finish_replacing, replace_folder, write_text
+from hyperstyle.io.opening import parse_json
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
 M = TypeVar("M", bound=nn.Module)
@@ -46,15 +47,13 @@ _TYPES = {  # PyTorch's name -> safetensors' name
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises MissingFileError or ConfigError."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingFileError(f"{path} is missing. A model folder is written by save_pretrained().") from error
     except OSError as error:
         raise MissingFileError(f"{path} cannot be read: {error.strerror}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}.") from error
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(f"{path} holds values nested too deep, or too long a number. Fetch it again.") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}. Fetch it again.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}: expected an object.")
     return values
@@ -187,7 +186,7 @@ def load_component(
     values = read_json(path)
     written = values.pop("type", None)
     if written != type_name(kind):
-        raise ConfigError(f"{path} describes a {written!r}: expected {type_name(kind)!r}.")
+        raise ConfigError(f"{path} describes a {shown(written)}: expected {type_name(kind)!r}.")
     try:
         config = config_from_dict(config_kind, values, str(path))
         with torch.device("meta"):

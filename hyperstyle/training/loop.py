@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.components import save_torch
 from hyperstyle.io.files import append_line, make_folder, write_text
+from hyperstyle.io.opening import parse_json
 from hyperstyle.training.distributed import on_first, rank
 from hyperstyle.training.options import RunOptions
 from hyperstyle.training.ranger import Ranger
@@ -197,10 +198,10 @@ def _shorten(log: Path, done: int) -> None:
     lines = []
     for line in (log.read_text(encoding="utf-8") if log.exists() else "").splitlines(keepends=True):
         try:
-            row = json.loads(line)
-        except ValueError:
+            is_kept = line.endswith("\n") and parse_json(line)["step"] <= done
+        except (ValueError, KeyError, TypeError):
             continue
-        if line.endswith("\n") and row["step"] <= done:
+        if is_kept:
             lines.append(line)
     write_text(log, "".join(lines), error=CheckpointError)
 
