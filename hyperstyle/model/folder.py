@@ -36,6 +36,7 @@ from hyperstyle.runtime.gradients import outside_inference_mode
 FILE = "hyperstyle.json"
 _ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
 _TEXT = "styleclip"
+_MAX_NAME = 255  # bytes of the name of a file
 _MAX_STEPS = 1000  # of the hypernetwork; published models take 5
 
 
@@ -261,8 +262,14 @@ def _copy(source: Path, target: Path) -> str:
 
 
 def _is_folder_name(name: str) -> bool:
-    is_text = not any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in name)  # no file has such a name
-    return is_text and Path(name).name == name and "\\" not in name and name not in ("", "..")
+    is_text = not any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in name)
+    return (
+        is_text
+        and len(name.encode()) <= _MAX_NAME
+        and Path(name).name == name
+        and "\\" not in name
+        and name not in ("", "..")
+    )
 
 
 def check_parts(model: Model) -> None:

@@ -23,6 +23,7 @@ HUGE = 10**12
         ("hyperstyle.json", ["domain", "size"], 10**30, "expected a number of at most 64 bits"),
         ("hyperstyle.json", ["sha256", "generator"], 1, "sha256: 'generator' is 1: expected text"),
         ("hyperstyle.json", ["edits"], ["\ud800"], "expected the names of folders"),
+        ("hyperstyle.json", ["edits"], ["x" * 300], "expected the names of folders"),
         ("generator/config.json", ["mapping_layers"], HUGE, "generator/config.json: .*at most 64 layers"),
         ("generator/config.json", ["mapping_rate"], 0, "mapping_rate=0.0"),
         ("generator/config.json", ["size"], 2**40, "16 to 4096"),
