@@ -45,10 +45,10 @@ class Domain:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", tuple(self.input_size))
-        if self.size < 1 or len(self.input_size) != 2 or min(self.input_size) < 1:
+        if len(self.input_size) != 2 or not all(1 <= side <= 4096 for side in (self.size, *self.input_size)):
             raise ConfigError(
                 f"domain {self.name!r} with size={self.size}, input_size={self.input_size}: expected a side in pixels "
-                "and (height, width)."
+                "and (height, width), up to 4096 each."
             )
         if self.content_rows is not None:
             object.__setattr__(self, "content_rows", tuple(self.content_rows))

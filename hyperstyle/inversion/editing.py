@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits import Edit, EditInfo
-from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean, warn
+from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean, shown, warn
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import styles_of
 from hyperstyle.model.parts import Model
@@ -127,7 +127,7 @@ def check_model(model: Model, edit: Edit, *, other_model: bool) -> None:
     if made_for == model.generator_fingerprint:
         return
     text = (
-        f"edit {edit.info.name!r} was made for the generator {made_for}, and this one is "
+        f"edit {edit.info.name!r} was made for the generator {shown(made_for)[1:-1]}, and this one is "
         f"{model.generator_fingerprint}: what it does here is not known."
     )
     if not other_model:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,23 @@ import torch
 from torch import Tensor
 
 from hyperstyle.align.source import Placement, Provenance
-from hyperstyle.errors import InversionError, WeightsError
+from hyperstyle.errors import ConfigError, HyperStyleError, InversionError, WeightsError, shown
+from hyperstyle.inversion.record import (
+    UNEDITED,
+    InversionRecord,
+    StoredPlacement,
+    StoredSource,
+    StoredState,
+)
 from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.opening import check_file
+from hyperstyle.io.typed_config import config_from_dict
+from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
 _FORMAT = "hyperstyle-inversion/2"
-_BEFORE = "unedited/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +41,13 @@ class Record:
         state: of the inversion.
         unedited: before the first edit, where there was one.
         sources: where each image came from; the photos themselves are not stored.
-        meta: plain values.
+        meta: plain values. Those that follow from the rest are set when it is written.
     """
 
     state: InversionState
     unedited: InversionState | None
     sources: tuple[Provenance, ...]
-    meta: Mapping[str, Any]
+    meta: InversionRecord
 
 
 def _named(codes: OffsetCodes | None, prefix: str) -> dict[str, Tensor]:
@@ -72,7 +81,7 @@ def write(path: Path, record: Record) -> None:
     advice = "Save the image itself by inversion.image.save(...), and the inversion as NAME.safetensors."
     check_suffix(path, "safetensors", "PyTorch", advice=advice, error=InversionError)
     tensors, meta = _split(record)
-    save_tensors(path, tensors, {"format": _FORMAT, "record": json.dumps(meta)})
+    save_tensors(path, tensors, {"format": _FORMAT, "record": json.dumps(meta.to_dict())})
 
 
 def pack(record: Record) -> tuple[bytes, dict[str, Any]]:
@@ -80,17 +89,17 @@ def pack(record: Record) -> tuple[bytes, dict[str, Any]]:
     from safetensors.torch import save
 
     tensors, meta = _split(record)
-    return save({name: tensor.detach() for name, tensor in tensors.items()}), meta
+    return save({name: tensor.detach() for name, tensor in tensors.items()}), meta.to_dict()
 
 
 def unpack(tensors: bytes, meta: dict[str, Any], device: torch.device, dtype: torch.dtype | None = None) -> Record:
     """The record that was packed, its tensors on this device and of this type (None: as they were)."""
     from safetensors.torch import load
 
-    return _record(load(tensors), meta, device, dtype)
+    return _record(load(tensors), config_from_dict(InversionRecord, meta, "the record"), device, dtype)
 
 
-def _split(record: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _split(record: Record) -> tuple[dict[str, Tensor], InversionRecord]:
     """Tensors that share no memory, and plain values."""
     tensors, tuned = _tensors(record.state)
     before, before_tuned = ({}, []) if record.unedited is None else _tensors(record.unedited)
@@ -100,34 +109,45 @@ def _split(record: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
     photos = list(dict.fromkeys(id(s.photo) for s in record.sources if s.photo is not None))
     numbers = [s.photo_number if s.photo is None else photos.index(id(s.photo)) for s in record.sources]
-    meta = {
-        **record.meta,
-        "rows": record.state.w.shape[1],
-        "tuned": tuned,
-        "unedited": None if record.unedited is None else {"tensors": list(before), "tuned": before_tuned},
-        "sources": [
-            {"name": s.name, "note": s.note, "photo": number} for s, number in zip(record.sources, numbers, strict=True)
-        ],
-        "placements": [
-            None if s.placement is None else {name: np.asarray(v).tolist() for name, v in vars(s.placement).items()}
-            for s in record.sources
-        ],
-    }
-    stored = {**tensors, **{_BEFORE + name: tensor for name, tensor in changed.items()}}
+    meta = replace(
+        record.meta,
+        rows=record.state.w.shape[1],
+        tuned=tuple(tuned),
+        unedited=None if record.unedited is None else StoredState(tuple(before), tuple(before_tuned)),
+        sources=tuple(StoredSource(s.name, s.note, n) for s, n in zip(record.sources, numbers, strict=True)),
+        placements=tuple(None if s.placement is None else _stored(s.placement) for s in record.sources),
+    )
+    stored = {**tensors, **{UNEDITED + name: tensor for name, tensor in changed.items()}}
     separate = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in stored.items()}
     return separate, meta
 
 
-def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
-    """Reads it. Raises MissingFileError, WeightsError, or InversionError where the file is of another kind."""
+def read(
+    path: Path, model: Model, device: torch.device, dtype: torch.dtype, *, accepts_generator: bool = False
+) -> Record:
+    """Reads it, and checks it whole against the model it was made with.
+
+    Args:
+        path: the file.
+        model: the model it must have been made with.
+        device, dtype: of the tensors.
+        accepts_generator: also read what a model of the same generator alone, without hypernetworks, has made.
+
+    Raises:
+        MissingFileError, WeightsError: no such file, or not a readable one.
+        InversionError: the file is of another kind, damaged, or made with another model.
+    """
     tensors, metadata = load_tensors(path)
-    if metadata.get("format") != _FORMAT or "w" not in tensors:
-        raise InversionError(f"{path} is not an inversion: expected a file written by Inversion.save().")
-    try:
-        return _record(tensors, json.loads(metadata["record"]), device, dtype)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise InversionError(f"{path} is a damaged inversion ({reason}). Save it again.") from error
+    meta = _meta(path, metadata, InversionError)
+    is_fitting = meta.fingerprint == model.fingerprint
+    if not is_fitting and not (accepts_generator and meta.fingerprint == model.generator_fingerprint):
+        raise InversionError(
+            f"{path} was made with a {shown(meta.domain)} model with fingerprint {shown(meta.fingerprint)[1:-1]}; this "
+            f"one is {model.domain.name!r}, {model.fingerprint}. Load the model it was made with."
+        )
+    with _damages(path, InversionError):
+        meta.check(tensors, model)
+    return _record(tensors, meta, device, dtype)
 
 
 def read_origin(path: Path) -> dict[str, Any] | None:
@@ -145,39 +165,53 @@ def read_origin(path: Path) -> dict[str, Any] | None:
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}. Write it again.") from error
+    return _meta(path, metadata, WeightsError).origin
+
+
+def _meta(path: Path, metadata: Mapping[str, str], kind: type[HyperStyleError]) -> InversionRecord:
+    """The record. Raises InversionError for a file of another kind, and `kind` for a damaged record."""
     if metadata.get("format") != _FORMAT:
         raise InversionError(f"{path} is not an inversion: expected a file written by Inversion.save().")
+    with _damages(path, kind):
+        return InversionRecord.parse(metadata.get("record", ""))
+
+
+@contextmanager
+def _damages(path: Path, kind: type[HyperStyleError]) -> Iterator[None]:
+    """Raises `kind`, which says that the file is damaged, in place of an error about what is in it."""
     try:
-        origin: Any = json.loads(metadata["record"]).get("origin")
-    except (KeyError, AttributeError, ValueError) as error:
-        raise WeightsError(
-            f"{path} is a damaged inversion ({type(error).__name__}: {error}). Write it again."
-        ) from error
-    return dict(origin) if isinstance(origin, dict) else None
+        yield
+    except (ConfigError, InversionError, WeightsError) as error:
+        raise kind(f"{path} is a damaged inversion: {error} Save it again.") from error
 
 
 def _record(
-    tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.device, dtype: torch.dtype | None
+    tensors: dict[str, Tensor], meta: InversionRecord, device: torch.device, dtype: torch.dtype | None
 ) -> Record:
     # Copies, which PyTorch aligns in memory, and codes whose rows are not one row repeated: how a matrix product rounds
     # may depend on where its operands lie, and the images must come out bit for bit.
     tensors = {k: v.to(device, dtype or v.dtype, copy=True) for k, v in tensors.items()}
     before = None
-    if (stored := meta["unedited"]) is not None:
-        names = {name: _BEFORE + name if _BEFORE + name in tensors else name for name in stored["tensors"]}
-        before = _state({name: tensors[place] for name, place in names.items()}, meta["rows"], stored["tuned"])
+    if (stored := meta.unedited) is not None:
+        names = {name: UNEDITED + name if UNEDITED + name in tensors else name for name in stored.tensors}
+        before = _state({name: tensors[place] for name, place in names.items()}, meta.rows, stored.tuned)
     sources = tuple(
-        Provenance(row["name"], row["note"], None, None if place is None else _placement(**place), row.get("photo"))
-        for row, place in zip(meta["sources"], meta["placements"], strict=True)
+        Provenance(row.name, row.note, None, None if place is None else _placement(place), row.photo)
+        for row, place in zip(meta.sources, meta.placements, strict=True)
     )
-    return Record(_state(tensors, meta["rows"], meta["tuned"]), before, sources, meta)
+    return Record(_state(tensors, meta.rows, meta.tuned), before, sources, meta)
 
 
-def _placement(footprint: list[list[float]], landmarks: list[list[float]], source_size: tuple[int, int]) -> Placement:
-    return Placement(np.asarray(footprint, float), np.asarray(landmarks, float), (source_size[0], source_size[1]))
+def _stored(placement: Placement) -> StoredPlacement:
+    values = {name: np.asarray(value).tolist() for name, value in vars(placement).items()}
+    return config_from_dict(StoredPlacement, values, "placement")
 
 
-def _state(tensors: Mapping[str, Tensor], rows: int, tuned: list[int]) -> InversionState:
+def _placement(stored: StoredPlacement) -> Placement:
+    return Placement(np.asarray(stored.footprint, float), np.asarray(stored.landmarks, float), stored.source_size)
+
+
+def _state(tensors: Mapping[str, Tensor], rows: int, tuned: Sequence[int]) -> InversionState:
     def group(prefix: str) -> dict[str, Tensor]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 

@@ -376,13 +376,7 @@ class Inversion(Portable):
             InversionError: the file is no inversion, or was made with another model.
         """
         model = inverter.model
-        record = inversion_file.read(Path(path), model.device, model.dtype)
-        domain, fingerprint = record.meta["domain"], record.meta["fingerprint"]
-        if fingerprint != model.fingerprint:
-            raise InversionError(
-                f"{path} was made with a {domain!r} model with fingerprint {fingerprint}; this one is "
-                f"{model.domain.name!r}, {model.fingerprint}. Load the model it was made with."
-            )
+        record = inversion_file.read(Path(path), model, model.device, model.dtype)
         inversion = object.__new__(cls)
         fill(inversion, record, {"model": model})
         return inversion

@@ -19,6 +19,7 @@ from hyperstyle.align.source import Provenance
 from hyperstyle.errors import InversionError
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.file import Record
+from hyperstyle.inversion.record import InversionRecord
 from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.model.parts import HasModel, Model, ModelKey, living_model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -162,8 +163,7 @@ def fill(inversion: Any, record: Record, model: Mapping[str, Any]) -> None:
     """Gives an empty inversion all values of a record, and `model`: the model, or the key by which it is looked for."""
     meta, unedited = record.meta, None
     values: dict[str, Any] = {"crop": None, "intermediates": (), "refinement": None, "failures": (), **model}
-    values |= {"method": meta["method"], "start": meta.get("start", "w-encoder"), "sources": record.sources}
-    values |= {"stored_metrics": {name: tuple(figures) for name, figures in meta["quality"].items()}}
+    values |= {"method": meta.method, "start": meta.start, "sources": record.sources, "stored_metrics": meta.quality}
     if record.unedited is not None:
         unedited = object.__new__(type(inversion))
         unedited.__dict__.update(values, **vars(record.unedited), unedited=None)
@@ -176,14 +176,14 @@ def record_of(inversion: Any, origin: Mapping[str, Any] | None = None) -> Record
     before = None  # also of a transferred inversion, whose unedited image needs another model
     if unedited is not None and _key(unedited).token == key.token:
         before = unedited.state
-    meta = {
-        "fingerprint": key.fingerprint,
-        "domain": key.domain,
-        "method": inversion.method,
-        "start": inversion.start,
-        "quality": {k: list(v) for k, v in inversion.stored_metrics.items()},
-        **({} if origin is None else {"origin": dict(origin)}),
-    }
+    meta = InversionRecord(
+        fingerprint=key.fingerprint,
+        domain=key.domain,
+        method=inversion.method,
+        start=inversion.start,
+        quality={name: tuple(figures) for name, figures in inversion.stored_metrics.items()},
+        origin=None if origin is None else dict(origin),
+    )
     return Record(inversion.state, before, inversion.sources, meta)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError, HyperStyleError, WeightsError
+from hyperstyle.errors import ConfigError, HyperStyleError, WeightsError, shown
 from hyperstyle.io.file_kind import file_kind, first_line, refusal
 from hyperstyle.io.files import atomic_write, finish_replacing, replace_folder, write_text
 from hyperstyle.io.limits import check_dense
@@ -51,7 +51,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = parse_json(text)
     except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}.") from error
+        raise ConfigError(f"{path} is not valid JSON: {error}. Fetch it again.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}: expected an object.")
     return values
@@ -183,7 +183,7 @@ def load_component(
     values = read_json(path)
     written = values.pop("type", None)
     if written != type_name(kind):
-        raise ConfigError(f"{path} describes a {written!r}: expected {type_name(kind)!r}.")
+        raise ConfigError(f"{path} describes a {shown(written)}: expected {type_name(kind)!r}.")
     try:
         config = config_from_dict(config_kind, values, str(path))
         with torch.device("meta"):

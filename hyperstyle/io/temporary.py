@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from hyperstyle.io.opening import parse_json
+
 # Not filelock, which locks no folders and empties the files that it locks. Here what is written is itself locked, so
 # that a killed process leaves nothing else, and `sweep` knows what is in use.
 try:
@@ -206,8 +208,7 @@ def _move_into_place(complete: Path) -> None:
     """
     target = complete.parent
     with suppress(FileNotFoundError):
-        for name in json.loads((complete / _REMOVED).read_text(encoding="utf-8")):
-            path = target / name
+        for path in _listed(complete / _REMOVED, target):
             # Only what lies in the folder, at any depth, without symbolic links or "..".
             if target in path.parents and path.name != ".." and Path(os.path.realpath(path.parent)) == path.parent:
                 _remove(path)
@@ -233,6 +234,17 @@ def _move_into_place(complete: Path) -> None:
     with suppress(FileNotFoundError):
         shutil.rmtree(complete)
     flush_to_disk(target)
+
+
+def _listed(file: Path, target: Path) -> list[Path]:
+    """The paths in `target` that the file lists. Raises OSError where it holds anything else."""
+    try:
+        names = parse_json(file.read_bytes())
+        if not isinstance(names, list) or any(b"\0" in os.fsencode(name) for name in names):
+            raise ValueError("it holds other values")
+        return [target / name for name in names]
+    except (TypeError, ValueError) as error:
+        raise OSError(errno.EINVAL, f"{file} is damaged: expected names of files") from error
 
 
 def _unmatched(old: Path, new: Path) -> Iterator[str]:

@@ -31,6 +31,7 @@ _NAMES: Mapping[Any, str] = {
     str: "text",
     type(None): "none",
 }
+_MAX_BITS = 64
 _PLURALS: Mapping[Any, str] = {int: "whole numbers", float: "numbers", str: "names"}
 
 
@@ -57,8 +58,10 @@ def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: expected an object for {kind.__name__}, found {type(values).__name__}.")
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
-    if unknown := sorted(set(values) - set(fields)):
-        raise ConfigError(f"{where}: unknown entry {unknown[0]!r} for {kind.__name__}. Known: {', '.join(fields)}.")
+    if unknown := sorted(set(values) - set(fields), key=str):
+        raise ConfigError(
+            f"{where}: unknown entry {shown(unknown[0])} for {kind.__name__}. Known: {', '.join(fields)}."
+        )
     hints = typing.get_type_hints(kind)
     arguments: dict[str, Any] = {}
     for name, field in fields.items():
@@ -66,7 +69,10 @@ def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str) -> T:
             arguments[name] = convert_value(values[name], hints[name], f"{where}: {name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}: entry {name!r} of {kind.__name__} is missing.")
-    return kind(**arguments)
+    try:
+        return kind(**arguments)
+    except ConfigError as error:  # of `__post_init__`
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def convert_value(value: Any, hint: Any, where: str, *, from_text: bool = False) -> Any:
@@ -87,7 +93,9 @@ def convert_value(value: Any, hint: Any, where: str, *, from_text: bool = False)
     try:
         return _convert(value, hint, where, from_text)
     except (ValueError, OverflowError):
-        raise ConfigError(f"{where} is {shown(value)}: expected {describe_type(hint)}.") from None
+        is_too_large = isinstance(value, int) and value.bit_length() > _MAX_BITS
+        expected = f"a number of at most {_MAX_BITS} bits" if is_too_large else describe_type(hint)
+        raise ConfigError(f"{where} is {shown(value)}: expected {expected}.") from None
 
 
 def describe_type(hint: Any) -> str:
@@ -122,6 +130,7 @@ def _convert(value: Any, hint: Any, where: str, from_text: bool) -> Any:
         _require(value in options)
     elif origin in (dict, Mapping):
         _require(isinstance(value, dict))
+        return {key: convert_value(entry, options[1], f"{where}: {shown(key)}") for key, entry in value.items()}
     elif hint in (str, bool):
         _require(isinstance(value, hint))
     return value
@@ -158,12 +167,14 @@ def _convert_tuple(value: Any, options: tuple[Any, ...], where: str, from_text: 
 
 
 def _convert_number(value: Any, kind: type[int] | type[float], from_text: bool) -> int | float:
-    """Converts a number to `kind`: it must be whole for int, and finite with `from_text`."""
+    """Converts a number to `kind`: it must be whole and of at most `_MAX_BITS` for int, and finite with `from_text`."""
     number = kind(value) if from_text and isinstance(value, str) else value
     _require(isinstance(number, int | float) and not isinstance(number, bool))
     if isinstance(number, float) and (from_text or kind is int):
         _require(math.isfinite(number) and kind(number) == number)
-    return kind(number)
+    result = kind(number)
+    _require(isinstance(result, float) or result.bit_length() <= _MAX_BITS)
+    return result
 
 
 # ---- files ----
@@ -218,7 +229,10 @@ def _parse_toml(text: str) -> Any:
         import tomllib
     else:
         import tomli as tomllib
-    return tomllib.loads(text)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("its values are nested too deep") from error
 
 
 def _parse_yaml(text: str) -> Any:
@@ -229,7 +243,12 @@ def _parse_yaml(text: str) -> Any:
             'YAML files need PyYAML. Run: pip install "hyperstyle-inversion[yaml]", or write TOML.'
         ) from error
     try:
+        # A small file of aliases to lists of aliases stands for any number of values.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+            raise ValueError("it has aliases (*name), which are not read: write the values out")
         return yaml.safe_load(text)
+    except RecursionError as error:
+        raise ValueError("its values are nested too deep") from error
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
 

@@ -16,7 +16,7 @@ from hyperstyle.align.decision import LandmarkDetector
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folder, save_edit
-from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
+from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError, shown
 from hyperstyle.io import hub
 from hyperstyle.io.components import CONFIG, WEIGHTS, load_component, read_json, save_component, type_name, write_json
 from hyperstyle.io.file_kind import check_suffix
@@ -38,6 +38,8 @@ FILE = "hyperstyle.json"
 _MAX_ALIGNER = 1 << 30  # bytes
 _ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
 _TEXT = "styleclip"
+_MAX_NAME = 255  # bytes of the name of a file
+_MAX_STEPS = 1000  # of the hypernetwork; published models take 5
 
 
 def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32, keep_others: bool = True) -> None:
@@ -123,12 +125,12 @@ def _read_manifest(file: Path) -> Manifest:
     """
     top = read_json(file)
     if top.get("format") != 1:
-        raise ConfigError(f"{file}: format {top.get('format')!r}; this version reads format 1.")
+        raise ConfigError(f"{file}: format {shown(top.get('format'))}; this version reads format 1.")
     manifest = config_from_dict(Manifest, top, str(file))
     if not all(map(_is_folder_name, manifest.edits or ())):
-        raise ConfigError(f"{file}: expected the names of folders as 'edits', found {list(manifest.edits or ())}.")
+        raise ConfigError(f"{file}: expected the names of folders as 'edits', found {shown(manifest.edits)}.")
     if unknown := [name for name in manifest.sha256 if name not in (*_ALIGNER, _TEXT, *COMPONENTS)]:
-        raise ConfigError(f"{file} names a component {unknown[0]!r}; known: {', '.join(COMPONENTS)}.")
+        raise ConfigError(f"{file} names a component {shown(unknown[0])}; known: {', '.join(COMPONENTS)}.")
     return manifest
 
 
@@ -237,7 +239,7 @@ def _hashed(files: Iterable[Path]) -> Iterator[dict[Path, Future[str]]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _check_hash(path: Path, digest: Future[str], expected: object) -> None:
+def _check_hash(path: Path, digest: Future[str], expected: str) -> None:
     """Waits for the SHA-256 of a file. Raises WeightsError if it is not `expected`, MissingFileError if unreadable."""
     try:
         actual = digest.result()
@@ -245,7 +247,7 @@ def _check_hash(path: Path, digest: Future[str], expected: object) -> None:
         raise MissingFileError(f"{path} cannot be read: {error.strerror}. Fetch or write the model again.") from error
     if actual != expected:
         raise WeightsError(
-            f"{path} has sha256 {actual[:12]}..., {FILE} says {str(expected)[:12]}...: the file was changed or is "
+            f"{path} has sha256 {actual[:12]}..., {FILE} says {shown(expected)}: the file was changed or is "
             "damaged. Fetch or write the model again."
         )
 
@@ -259,7 +261,14 @@ def _copy(source: Path, target: Path) -> str:
 
 
 def _is_folder_name(name: str) -> bool:
-    return Path(name).name == name and "\\" not in name and name not in ("", "..")
+    is_text = not any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in name)
+    return (
+        is_text
+        and len(name.encode()) <= _MAX_NAME
+        and Path(name).name == name
+        and "\\" not in name
+        and name not in ("", "..")
+    )
 
 
 def check_parts(model: Model) -> None:
@@ -271,8 +280,8 @@ def check_parts(model: Model) -> None:
 def _misfits(model: Model) -> Iterator[str]:
     """Descriptions, a phrase each, of what does not fit together."""
     generator, domain = model.generator.config, model.domain
-    if model.steps < 0:
-        yield f"steps={model.steps}, which is below 0"
+    if not 0 <= model.steps <= _MAX_STEPS:
+        yield f"steps={model.steps}, which is not in 0..{_MAX_STEPS}"
     if generator.size != domain.size:
         yield f"generator of {generator.size} px, domain of {domain.size} px"
     for name, network in model.parts.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError, InversionError, MissingFileError, TrainingWarning, warn
+from hyperstyle.errors import ConfigError, MissingFileError, TrainingWarning, warn
 from hyperstyle.inversion.file import read
 from hyperstyle.model.folder import aligner_of
 from hyperstyle.model.parts import Model
@@ -123,14 +123,7 @@ def code_reader(paths: Sequence[Path], model: Model) -> Callable[[Sequence[int]]
     """
 
     def code(path: Path) -> Tensor:
-        record = read(path, torch.device("cpu"), torch.float32)
-        made_with = record.meta["fingerprint"]
-        if made_with not in (model.generator_fingerprint, model.fingerprint):
-            raise InversionError(
-                f"{path} was made with a {record.meta['domain']!r} model with fingerprint {made_with}; training is for "
-                f"the generator {model.generator_fingerprint}. Invert the images with the model that training starts "
-                "from."
-            )
+        record = read(path, model, torch.device("cpu"), torch.float32, accepts_generator=True)
         return (record.state if record.unedited is None else record.unedited).w
 
     code(paths[0])  # raises before training starts

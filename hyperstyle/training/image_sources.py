@@ -21,7 +21,8 @@ from hyperstyle.io.limits import check_records
 from hyperstyle.io.opening import check_file, read_text
 
 _MAX_LIST = 1 << 30  # bytes
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
+_MAX_SHARDS = 1_000_000
 
 
 class Entry(NamedTuple):
@@ -183,6 +184,8 @@ def _shards(path: Path) -> list[Path]:
     if braces is None:
         return [path] if os.path.isfile(path) else []
     first, last = braces.groups()
+    if int(last) - int(first) >= _MAX_SHARDS:
+        raise ImageError(f"{str(path)!r} stands for more than {_MAX_SHARDS:,} shards. Correct the range.")
     numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
     shards = [path.with_name(path.name[: braces.start()] + number + path.name[braces.end() :]) for number in numbers]
     missing = [shard for shard in shards if not os.path.isfile(shard)]

@@ -63,7 +63,7 @@ def test_json_files_are_objects_or_refused(tmp_path: Path) -> None:
         (b"\xff\xfe{}", "is no JSON file"),
         (b"[1]", "holds a list"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deep"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON: Exceeds the limit"),
+        (b'{"a": ' + b"9" * 5000 + b"}", r"Exceeds the limit \(4300"),
     ):
         (tmp_path / "x.json").write_bytes(content)
         with pytest.raises(HyperStyleError, match=message):
@@ -351,7 +351,7 @@ def test_a_component_of_another_kind_is_refused(tmp_path: Path) -> None:
         load_component(Net, Config, tmp_path, device=CPU)
 
 
-@pytest.mark.parametrize("width", [-1, 10**19, 10**30])
+@pytest.mark.parametrize("width", [-1, 10**19])
 def test_a_component_of_impossible_size_is_refused(tmp_path: Path, width: int) -> None:
     config = Config(Inner(3))
     save_component(Net(config), config, tmp_path)

@@ -147,3 +147,34 @@ def test_yaml_makes_no_objects(tmp_path: Path) -> None:
     file = written(tmp_path / "a.yaml", "a: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match="cannot read"):
         read_tables(file)
+
+
+# ---- hostile files ----
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.yaml", "a: &a [1, 2]\nb: *a\n", r"it has aliases \(\*name\), which are not read"),
+        ("x.yaml", "b: " + "[" * 100_000, "nested too deep"),
+        ("x.json", "[" * 100_000, "nested too deep"),
+        ("x.toml", "b = " + "[" * 100_000, "nested too deep|Cannot|TOML"),
+        ("x.json", '{"a": ' + "9" * 5000 + "}", "cannot read"),
+    ],
+)
+def test_a_small_file_of_many_values_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_tables(written(tmp_path / name, text))
+
+
+def test_a_value_is_cut_where_it_is_shown() -> None:
+    for value in ("x" * 100_000, ["x" * 1000] * 1000, 10**5000, {"a": {"b": {"c": {"d": list(range(10_000))}}}}):
+        with pytest.raises(ConfigError, match="width is") as raised:
+            config_from_dict(Inner, {"width": value}, "here")
+        assert len(str(raised.value)) < 1000
+
+
+def test_values_of_a_table_are_converted() -> None:
+    assert convert_value({"a": [1, 2]}, dict[str, tuple[float, ...]], "here") == {"a": (1.0, 2.0)}
+    with pytest.raises(ConfigError, match="here: 'a' is 'x': expected a list of numbers"):
+        convert_value({"a": "x"}, dict[str, tuple[float, ...]], "here")

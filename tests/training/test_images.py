@@ -138,6 +138,7 @@ class TestSources:
             ("gone", None, r"There is no '.*gone'; expected a folder of images"),
             ("gone.tar", None, r"There is no '.*gone.tar'"),
             ("part-{0..3}.tar", None, "4 of the 4 shards .* are not there"),
+            ("part-{0..1000000000000}.tar", None, "stands for more than 1,000,000 shards"),
             ("a.tar.gz", b"x", "is one file; expected a folder"),
             ("a.zip", b"no archive", "Cannot read the archive"),
             ("a.tar", b"no archive" * 100, "Cannot read the shard .*not compressed"),

@@ -23,8 +23,9 @@ class TrunkConfig:
     """Numbers of a trunk.
 
     Attributes:
-        widths: channels of the stages; the defaults are those of the published networks (stem as wide as stage 1).
-        blocks: residual blocks per stage.
+        widths: channels of the stages, up to 16; the defaults are those of the published networks (stem as wide as
+            stage 1).
+        blocks: residual blocks per stage, up to 256.
         stem_kernel, stem_stride: the first convolution (padding stem_kernel // 2).
         first_stride: stride of the first stage; later stages halve the resolution.
         norm: "batch" as published; "group" (8 channels a group) does not depend on batch statistics.
@@ -42,6 +43,11 @@ class TrunkConfig:
         object.__setattr__(self, "blocks", tuple(self.blocks))
         if len(self.widths) != len(self.blocks) or not self.widths or min(*self.widths, *self.blocks, 1) < 1:
             raise ConfigError(f"a trunk with widths {self.widths} and blocks {self.blocks}: expected as many of each.")
+        if len(self.blocks) > 16 or max(self.blocks) > 256:
+            raise ConfigError(f"a trunk with blocks {self.blocks}: expected up to 16 stages of up to 256 blocks.")
+        steps = (self.stem_kernel, self.stem_stride, self.first_stride)
+        if not all(1 <= step <= 64 for step in steps):
+            raise ConfigError(f"a trunk with stem_kernel, stem_stride, first_stride = {steps}: expected 1 to 64 each.")
         if self.norm == "group" and any(w % 8 for w in self.widths):
             raise ConfigError(f"trunk widths {self.widths}: group normalization needs multiples of 8.")
 

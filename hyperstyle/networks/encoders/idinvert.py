@@ -32,15 +32,15 @@ class IdInvertEncoderConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", tuple(self.input_size))
         object.__setattr__(self, "widths", tuple(self.widths))
-        if not self.widths or min(*self.widths, self.rows, self.latent_width) < 1:
+        if not 1 <= len(self.widths) <= 16 or min(*self.widths, self.rows, self.latent_width) < 1 or self.rows > 64:
             raise ConfigError(
                 f"IDInvert encoder with widths {self.widths} for [{self.rows}, {self.latent_width}] codes: expected "
-                "positive numbers, and at least one width."
+                "1 to 16 widths, 1 to 64 rows, and positive numbers."
             )
-        if any(side < 1 or side % self.reduction for side in self.input_size):
+        if any(not 1 <= side <= 4096 or side % self.reduction for side in self.input_size):
             raise ConfigError(
-                f"IDInvert encoder for {self.input_size} px: expected sides divisible by {self.reduction}, since they "
-                f"are halved {len(self.widths) - 1} times."
+                f"IDInvert encoder for {self.input_size} px: expected sides up to 4096, divisible by {self.reduction}: "
+                f"they are halved {len(self.widths) - 1} times."
             )
 
     @property

@@ -18,9 +18,9 @@ class EncoderConfig:
     """Numbers that all encoders of a trunk have.
 
     Attributes:
-        rows: L, style rows of the generator it serves.
+        rows: L, style rows of the generator it serves, up to 64.
         latent_width: D.
-        input_size: (height, width) of the crop in pixels.
+        input_size: (height, width) of the crop in pixels, 16 to 4096 each.
         kind: what messages call the encoder.
     """
 
@@ -32,10 +32,11 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", tuple(self.input_size))
-        if self.rows < 1 or self.latent_width < 1 or len(self.input_size) != 2 or min(self.input_size) < 16:
+        is_size = len(self.input_size) == 2 and all(16 <= side <= 4096 for side in self.input_size)
+        if not 1 <= self.rows <= 64 or self.latent_width < 1 or not is_size:
             raise ConfigError(
                 f"{self.kind} with rows={self.rows}, latent_width={self.latent_width}, input_size={self.input_size}: "
-                "expected positive numbers and an input of at least 16x16 px."
+                "expected 1 to 64 rows, a positive width and an input of 16 to 4096 px a side."
             )
 
 

@@ -206,10 +206,16 @@ class Expander(ABC):
     Attributes:
         layers: the layers that it changes, in the official order.
         kind: what messages call the network.
+        code_width: C of its codes.
     """
 
     layers: tuple[LayerSpec, ...]
     kind: ClassVar[str]
+    code_width: int
+
+    def is_affine(self, spec: LayerSpec) -> bool:
+        """Whether the codes of this layer, one of `layers`, are summed (`OffsetCodes.sums`), not kept for each step."""
+        return True
 
     @abstractmethod
     def expand(self, spec: LayerSpec, codes: OffsetCodes) -> Tensor:

@@ -67,7 +67,8 @@ class HyperInverterConfig:
                 f"HyperInverter with hidden={self.hidden}, channels={self.channels}, trunk widths {self.trunk.widths}: "
                 "expected positive numbers and three stages or more."
             )
-        if len(self.input_size) != 2 or (side := self.map_side) < 2 or side & (side - 1):
+        is_size = len(self.input_size) == 2 and all(1 <= side <= 4096 for side in self.input_size)
+        if not is_size or (side := self.map_side) < 2 or side & (side - 1):
             raise ConfigError(
                 f"HyperInverter input size {self.input_size}: expected a square whose features, half the size of the "
                 "trunk's last stage, are 2, 4, 8, ... positions wide (256 px as published)."
@@ -181,7 +182,7 @@ class HyperInverter(nn.Module, Expander):
 
     def __init__(self, config: HyperInverterConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.code_width = config, config.hidden
         self.layers = tuple(s for s in layer_table(config.generator) if s.name in config.layers)
         self.weight_regressors = nn.ModuleDict({_key(s): _Regressor(s, config) for s in self.layers})
         self.w_bar_encoder = AppearanceEncoder(config.generator.rows, config.backbone, config.trunk)

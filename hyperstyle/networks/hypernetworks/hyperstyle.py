@@ -47,8 +47,10 @@ class HypernetworkConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", tuple(self.input_size))
         object.__setattr__(self, "layers", tuned_layers(self.generator, self.layers))
-        if len(self.input_size) != 2 or min(self.input_size) < 16:
-            raise ConfigError(f"hypernetwork input size {self.input_size}: expected (height, width), 16 px or more.")
+        if len(self.input_size) != 2 or not all(16 <= side <= 4096 for side in self.input_size):
+            raise ConfigError(f"hypernetwork input size {self.input_size}: expected (height, width), 16 to 4096 px.")
+        if self.code_width < 1:
+            raise ConfigError(f"code_width={self.code_width} of a hypernetwork: expected a positive number.")
 
     @classmethod
     def official(cls, size: int, *, layers: Iterable[str | int] | None = None, **options: Any) -> HypernetworkConfig:
@@ -91,7 +93,7 @@ class Hypernetwork(TrunkNetwork, Expander):
 
     def __init__(self, config: HypernetworkConfig) -> None:
         super().__init__("resnet", 6, config.trunk)
-        self.config = config
+        self.config, self.code_width = config, config.code_width
         self.layers = tuple(s for s in layer_table(config.generator) if s.name in config.layers)
         self.shared_weight_hypernet: SharedExpander | None = None
         if any(self._shares(s) for s in self.layers):
@@ -130,6 +132,9 @@ class Hypernetwork(TrunkNetwork, Expander):
         terms = {spec.name: code[:, None] for spec, code in codes.items() if not self.head(spec).affine}
         # One step of weight 1.
         return OffsetCodes(sums, terms, features.new_ones(len(features), 1))
+
+    def is_affine(self, spec: LayerSpec) -> bool:
+        return self.head(spec).affine
 
     def expand(self, spec: LayerSpec, codes: OffsetCodes) -> Tensor:
         head, shared = self.head(spec), self.shared_weight_hypernet

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.backbones import TrunkConfig, TrunkNetwork
 
 
@@ -25,6 +26,13 @@ class AttributeNetworkConfig:
     trunk: TrunkConfig
     input_size: int = 64
     embedding_width: int = 64
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.input_size <= 4096 or self.embedding_width < 1:
+            raise ConfigError(
+                f"attribute network with input_size={self.input_size}, embedding_width={self.embedding_width}: "
+                "expected 1 to 4096 px and a positive width."
+            )
 
 
 class AttributeNetwork(TrunkNetwork):

@@ -27,8 +27,12 @@ class Vgg16Config:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         object.__setattr__(self, "convs", tuple(self.convs))
-        if not self.widths or len(self.widths) != len(self.convs) or min(*self.widths, *self.convs) < 1:
-            raise ConfigError(f"VGG of widths {self.widths} and {self.convs} convolutions: expected as many, positive.")
+        is_matched = 0 < len(self.widths) == len(self.convs)
+        if not is_matched or min(*self.widths, *self.convs) < 1 or sum(self.convs) > 64:
+            raise ConfigError(
+                f"VGG of widths {self.widths} and {self.convs} convolutions: expected as many, positive, and 64 "
+                "convolutions or less."
+            )
 
 
 class Vgg16(nn.Module):

@@ -13,10 +13,10 @@ class GeneratorConfig:
     """Numbers that define a generator.
 
     Attributes:
-        size: side of the images in pixels, a power of two from 16 up.
+        size: side of the images in pixels, a power of two from 16 to 4096.
         channels: feature channels at 4, 8, ..., `size` px.
         latent_width: D, the width of z and w.
-        mapping_layers: depth of the mapping network.
+        mapping_layers: depth of the mapping network, up to 64.
         mapping_rate: learning-rate multiplier of the mapping network (stored weights are divided by it).
     """
 
@@ -28,15 +28,20 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
-        if self.size < 16 or self.size & (self.size - 1):
-            raise ConfigError(f"generator size {self.size}: expected a power of two, 16 or more.")
+        if not 16 <= self.size <= 4096 or self.size & (self.size - 1):
+            raise ConfigError(f"generator size {self.size}: expected a power of two, 16 to 4096.")
         if len(self.channels) != len(self.resolutions):
             raise ConfigError(
                 f"{len(self.channels)} channel counts for a generator of {self.size} px: expected "
                 f"{len(self.resolutions)}, one for each of {', '.join(map(str, self.resolutions))} px."
             )
-        if min(self.channels) < 1 or self.latent_width < 1 or self.mapping_layers < 1:
-            raise ConfigError("channels, latent_width and mapping_layers of a generator must be positive.")
+        if min(self.channels) < 1 or self.latent_width < 1 or not 1 <= self.mapping_layers <= 64:
+            raise ConfigError(
+                f"a generator with channels {self.channels}, latent_width={self.latent_width} and mapping_layers="
+                f"{self.mapping_layers}: expected positive numbers, and at most 64 layers."
+            )
+        if not 0 < self.mapping_rate < math.inf:
+            raise ConfigError(f"mapping_rate={self.mapping_rate} of a generator: expected a positive, finite number.")
 
     @property
     def resolutions(self) -> tuple[int, ...]:

@@ -80,7 +80,7 @@ def test_a_torgb_shares_its_row_with_the_next_upsampling_convolution() -> None:
     ("size", "channels", "message"),
     [
         (48, (8, 8, 8, 8), "power of two"),
-        (8, (8, 8), "16 or more"),
+        (8, (8, 8), "16 to 4096"),
         (32, (8, 8, 8), "3 channel counts"),
         (32, (8, 8, 8, 0), "positive"),
     ],
