@@ -13,11 +13,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from hyperstyle.errors import ConfigError, LandmarkError
-from hyperstyle.images import ImageSource, load_image
-from hyperstyle.images.color_modes import quiet
+from hyperstyle.images import ImageSource, view_image
+from hyperstyle.images.bands import cut
 
 Points = npt.NDArray[np.float64]
 """[N, 2] points (x, y) in pixels."""
+
+MAX_CROP_SIZE = 8192
+"""Side of the largest crop, in pixels: twice the largest that was published."""
 
 _SMALLEST_SIDE = 2.0  # pixels; below, borders and blur round to nothing
 _LARGEST_RATIO = 8.0  # quad side over image side; landmarks that lie in the image stay below 6
@@ -77,15 +80,19 @@ def crop(image: ImageSource, landmarks: npt.ArrayLike, size: int = 1024, transfo
     Raises:
         LandmarkError: landmarks that `ffhq_quad` refuses, that all lie outside the image, or that span a
             square far larger than it.
-        ConfigError: sizes below 1, or `transform_size` below `size`.
+        ConfigError: sizes below 1 or above `MAX_CROP_SIZE`, or `transform_size` below `size`.
         ImageError: an image that `load_image` refuses.
     """
-    if size < 1 or transform_size < size:
+    check_crop_size(size, transform_size, f"Cannot crop to size {size} with transform_size {transform_size}")
+    return crop_rgb(view_image(image), landmarks, size, transform_size)
+
+
+def check_crop_size(size: int, transform_size: int, subject: str) -> None:
+    """Raises ConfigError, whose message begins with `subject`, for sizes that `crop` refuses."""
+    if not 1 <= size <= transform_size <= MAX_CROP_SIZE:
         raise ConfigError(
-            f"Cannot crop to size {size} with transform_size {transform_size}: expected a size of at least 1 "
-            f"and a transform_size of at least the size. Pass, say, transform_size={max(size, 1)}."
+            f"{subject}: expected 1 to {MAX_CROP_SIZE} pixels, and for the second no less than for the first."
         )
-    return crop_rgb(load_image(image), landmarks, size, transform_size)
 
 
 def crop_rgb(image: Image.Image, landmarks: npt.ArrayLike, size: int, transform_size: int) -> Crop:
@@ -117,8 +124,7 @@ def crop_rgb(image: Image.Image, landmarks: npt.ArrayLike, size: int, transform_
             f"The landmarks' square {quad_text(quad)} lies outside the image of {_size_text(source_size)} px. "
             "Give landmarks of this very image, upright and at its full size."
         )
-    with quiet():
-        image = image.crop((int(start[0]), int(start[1]), int(stop[0]), int(stop[1])))
+    image = cut(image, (int(start[0]), int(start[1]), int(stop[0]), int(stop[1])))
     corners = corners - start
 
     # 3. Pad if a corner lies outside the image or within 4 px of its edge. `before` (left, top) and `after` (right,

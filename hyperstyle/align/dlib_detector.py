@@ -13,7 +13,8 @@ from PIL import Image
 
 from hyperstyle.align.crop import Points
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
-from hyperstyle.images import load_image, reduce_to
+from hyperstyle.images import reduce_to, view_image
+from hyperstyle.images.bands import levels_of
 from hyperstyle.io.opening import check_file
 from hyperstyle.io.published import find_predictor
 from hyperstyle.runtime.threads import once_property
@@ -84,7 +85,7 @@ class DlibDetector:
             MissingFileError: the published predictor cannot be found or fetched. Later calls raise it at once.
             ImageError: an image that `load_image` refuses.
         """
-        upright = load_image(photo)
+        upright = view_image(photo)
         _, faces = self._faces(upright)
         if faces or not self.sideways:
             return faces
@@ -97,7 +98,7 @@ class DlibDetector:
         find, predict = self._loaded
         dlib = _dlib()
         reduced = reduce_to(photo, self.longest)
-        small, pixels = np.asarray(reduced), np.asarray(photo)
+        small = np.asarray(reduced)
         across, down = photo.width / reduced.width, photo.height / reduced.height
         faces = []
         with self._one_at_a_time:  # dlib releases the GIL while it works
@@ -106,8 +107,13 @@ class DlibDetector:
                 # Both ends of dlib's boxes are part of them: they reach from `left` to `right + 1`.
                 left, right = round(box.left() * across), round((box.right() + 1) * across) - 1
                 top, bottom = round(box.top() * down), round((box.bottom() + 1) * down) - 1
-                parts = predict(pixels, dlib.rectangle(left, top, right, bottom)).parts()
-                faces.append(np.array([(part.x, part.y) for part in parts], dtype=np.float64))
+                # The predictor sees the box and as much again on each side, never pixels further away. Shifting both by
+                # whole numbers changes no point: dlib scales the box's corners, which double precision holds exactly.
+                x, y = max(left - (right - left), 0), max(top - (bottom - top), 0)
+                ends = min(2 * right - left, photo.width), min(2 * bottom - top, photo.height)
+                pixels = levels_of(photo, (x, y, *ends))
+                parts = predict(pixels, dlib.rectangle(left - x, top - y, right - x, bottom - y)).parts()
+                faces.append(np.array([(part.x + x, part.y + y) for part in parts], dtype=np.float64))
         return max(scores, default=-np.inf), faces
 
     @once_property

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from hyperstyle.align.crop import ffhq_quad, five_points
 from hyperstyle.errors import ConfigError, MissingFileError
-from hyperstyle.images import ImageSource, load_image, reduce_to, to_tensor
+from hyperstyle.images import ImageSource, reduce_to, to_tensor, view_image
+from hyperstyle.images.bands import levels_of
 from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
 from hyperstyle.runtime.threads import once_property
 
@@ -86,7 +87,7 @@ class MtcnnDetector:
             CheckpointError: a file of the weights cannot be used.
             ImageError: an image that `load_image` refuses.
         """
-        upright = load_image(photo)
+        upright = view_image(photo)
         reduced = reduce_to(upright, self.longest)
         _, faces = find_faces(reduced, self._networks, confidence=self.confidence)
         # Indices of pixel centers, scaled from the image's edge, half a pixel before the first.
@@ -256,7 +257,7 @@ def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
     shift = target.mean() - turn * template.mean()
 
     # Sampled with rounding, which `Image.transform` does not do: it cuts the fractions of levels off.
-    pixels = np.asarray(load_image(photo))  # [H,W,3]
+    pixels = levels_of(view_image(photo))  # [H,W,3]
     grid = np.arange(_CROP_SIDE) + 1j * np.arange(_CROP_SIDE)[:, None]  # x + iy of the crop's pixels, [112,112]
     places = turn * grid + shift  # in the photo
     values = [

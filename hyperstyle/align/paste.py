@@ -16,6 +16,7 @@ from hyperstyle.align.crop import quad_text
 from hyperstyle.align.seam import Frame, color_offset, moved_edges, smoothstep
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
 from hyperstyle.images import to_levels, to_tensor
+from hyperstyle.images.bands import bands, cut, in_mode
 from hyperstyle.images.color_modes import as_photo
 from hyperstyle.images.formats import check_opened
 from hyperstyle.moved import renamed_argument
@@ -94,32 +95,29 @@ def paste_back(
             f"The edited crop is {_size(levels)} and the reference {_size(unedited)}. "
             "Expected two crops of one size: the same generator's output with and without the edit."
         )
-    upright = as_photo(photo)
-    pixels = np.array(upright.convert("RGB"))  # [H, W, 3]; RGBA keeps its colors
     frame = Frame.of(quad)
-    left, top, right, bottom = bounds = frame.bounds(*upright.size)
+    result = as_photo(photo)
+    left, top, right, bottom = bounds = frame.bounds(*result.size)
     if left >= right or top >= bottom:
         raise AlignmentError(
-            f"The quad {quad_text(quad)} lies outside the photo of {upright.width} x {upright.height} px. "
+            f"The quad {quad_text(quad)} lies outside the photo of {result.width} x {result.height} px. "
             "Give the photo that the crop was cut from, at its full size."
         )
+    alpha = result.getchannel("A") if result.mode == "RGBA" else None
+    result = in_mode(result, "RGB", copy=False)  # RGBA keeps its colors
     if unedited is not None:
-        layer = _difference(pixels, levels, unedited, frame, remove_ghosts)
+        layer = _difference(result, levels, unedited, frame, remove_ghosts)
     else:
         layer = _at_photo_scale(levels, frame)
         if match_colors:
-            layer = layer + _enlarged(color_offset(pixels, levels, frame, feather), layer)
-    _blend(pixels, layer, frame, bounds, feather, mode)
-    result = Image.fromarray(pixels)
-    if upright.mode == "RGBA":
-        result.putalpha(upright.getchannel("A"))
-    result.info.update(upright.info)
+            layer = layer + _enlarged(color_offset(result, levels, frame, feather), layer)
+    _blend(result, layer, frame, bounds, feather, mode)
+    if alpha is not None:
+        result.putalpha(alpha)
     return result
 
 
-def _difference(
-    photo: npt.NDArray[np.uint8], edited: Tensor, reference: Tensor, frame: Frame, remove_ghosts: bool
-) -> Tensor:
+def _difference(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Frame, remove_ghosts: bool) -> Tensor:
     """Mode "difference": the change [1, 3, h, w] in levels, resized to the photo's scale.
 
     If the edit moved edges anywhere, the result is [1, 7, h, w]: the change (3 channels), the edited crop shifted to
@@ -131,35 +129,35 @@ def _difference(
     weight, color_gap = moved_edges(photo, edited, reference, frame)
     if not weight.any():
         return _at_photo_scale(change, frame)
-    layer = _at_photo_scale(torch.cat([change, edited], dim=1), frame)
-    layer[:, 3:] += _enlarged(color_gap, layer)
-    return torch.cat([layer, _enlarged(weight, layer)], dim=1)
+    height, width = _photo_scale(frame)
+    layer = torch.empty(1, 7, height, width)  # filled part by part, for the memory
+    layer[:, :3] = _at_photo_scale(change, frame)
+    layer[:, 3:6] = _at_photo_scale(edited, frame)
+    layer[:, 3:6] += _enlarged(color_gap, layer)
+    layer[:, 6:] = _enlarged(weight, layer)
+    return layer
 
 
 def _blend(
-    pixels: npt.NDArray[np.uint8],
+    photo: Image.Image,
     layer: Tensor,
     frame: Frame,
     bounds: tuple[int, int, int, int],
     feather: float,
     mode: Literal["difference", "replace"],
 ) -> None:
-    """Blends the layer, the crop at the photo's scale or what `_difference` gives, into `pixels` [H, W, 3], in place.
+    """Blends the layer, the crop at the photo's scale or what `_difference` gives, into an RGB photo, in place.
 
     `bounds` are the columns and rows of pixels that the quad may touch; a band of rows is done at a time.
     """
-    left, top, right, bottom = bounds
-    rows = max(_PIXELS_AT_ONCE // (right - left), 1)
-    for first in range(top, bottom, rows):
-        last = min(first + rows, bottom)
-        unit = frame.pixel_centers(left, first, right, last)  # [h, w, 2]
+    for box in bands(bounds, _PIXELS_AT_ONCE):
+        unit = frame.pixel_centers(*box)  # [h, w, 2]
         mask = _mask(unit, feather)[..., None]  # [h, w, 1]
         # With align_corners=False, -1 and 1 are the outer edges of the crop: the quad's sides.
         grid = (2 * unit - 1).float()[None]
         warped = F.grid_sample(layer, grid, mode="bicubic", padding_mode="border", align_corners=False)
         warped = warped[0].permute(1, 2, 0)  # [h, w, 3 or 7]
-        band = torch.from_numpy(pixels[first:last, left:right])
-        values = band.float()
+        values = torch.from_numpy(np.array(cut(photo, box))).float()  # [h, w, 3]
         if mode == "replace":
             values = torch.lerp(values, warped, mask)
         else:
@@ -167,7 +165,7 @@ def _blend(
             if warped.shape[-1] > 3:  # see `_difference`
                 change = torch.lerp(change, warped[..., 3:6] - values, warped[..., 6:].clamp(0, 1))
             values = values + mask * change
-        band.copy_(values.round().clamp(0, 255))  # `band` shares the memory of `pixels`
+        photo.paste(Image.fromarray(values.round().clamp(0, 255).to(torch.uint8).numpy()), box)
 
 
 def _enlarged(smooth: Tensor, layer: Tensor) -> Tensor:
@@ -194,10 +192,16 @@ def _at_photo_scale(layer: Tensor, frame: Frame) -> Tensor:
     The sampling that follows then only has to rotate, shear and shift it. Downsampling is antialiased, so a large crop
     does not alias in a small photo.
     """
-    width, height = (min(max(round(side), 1), _LARGEST_SIDE) for side in frame.sides)
-    if layer.shape[2:] == (height, width):
+    size = _photo_scale(frame)
+    if layer.shape[2:] == size:
         return layer
-    return F.interpolate(layer, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    return F.interpolate(layer, size=size, mode="bicubic", antialias=True, align_corners=False)
+
+
+def _photo_scale(frame: Frame) -> tuple[int, int]:
+    """Height and width at which a crop has pixels as large as the photo's."""
+    width, height = (min(max(round(side), 1), _LARGEST_SIDE) for side in frame.sides)
+    return height, width
 
 
 def _mask(unit: Tensor, feather: float) -> Tensor:

@@ -137,7 +137,8 @@ def prepare_all(
 
     Raises:
         ConfigError: an empty list, an unknown option, or no image left. LandmarkError: landmarks for another number of
-            images. What `prepare` raises, unless images are skipped.
+            images. What `prepare` raises, unless images are skipped; of a list, an image without a path is called by
+            its place, as in "image 2 of 3: ...".
     """
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
@@ -154,6 +155,8 @@ def prepare_all(
         try:
             prepared += prepare(image, domain, aligner=aligner, align=choice, face=face, landmarks=points)
         except HyperStyleError as error:
+            if len(pairs) > 1 and not isinstance(image, str | os.PathLike):  # else the message has its path
+                error.args = (f"image {i + 1} of {len(pairs)}: {error}",)
             if on_error == "raise":
                 raise
             failures.append((i, str(error)))

@@ -121,7 +121,7 @@ def cell_centers(cells: int) -> Tensor:
     return torch.stack(torch.meshgrid(middle, middle, indexing="xy"), dim=-1)
 
 
-def color_offset(photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, feather: float) -> Tensor:
+def color_offset(photo: Image.Image, edited: Tensor, frame: Frame, feather: float) -> Tensor:
     """The offset that gives a crop the colors of the photo along the border of the quad.
 
     In a band as wide as the feather, photo and crop are compared as averages over 0.12 of the side, so that fine
@@ -129,7 +129,7 @@ def color_offset(photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, fea
     colors do not change. Parts of the quad outside the photo are not compared.
 
     Args:
-        photo: [H, W, 3].
+        photo: RGB.
         edited: [1, 3, h, w] the crop, in levels, 0 to 255.
         frame: where the crop lies in the photo.
         feather: width of the mask's ramp as a fraction of the side.
@@ -140,7 +140,7 @@ def color_offset(photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, fea
     unit = cell_centers(_CELLS)  # [64, 64, 2] as (u, v)
     depth = torch.minimum(unit, 1 - unit).amin(dim=-1)  # [64, 64] distance from the border, 0 to 0.5
     band = min(max(feather, _NARROWEST), _WIDEST)
-    is_inside = frame.cells_inside(_CELLS, (photo.shape[1], photo.shape[0]))
+    is_inside = frame.cells_inside(_CELLS, photo.size)
     compared = ((depth < band) & is_inside).double()
     size = (_CELLS, _CELLS)
     crop_cells = F.interpolate(edited.double(), size=size, mode="bilinear", antialias=True, align_corners=False)
@@ -154,7 +154,7 @@ def color_offset(photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, fea
     return (mean * inwards).float()
 
 
-def moved_edges(photo: npt.NDArray[np.uint8], edited: Tensor, reference: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
+def moved_edges(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
     """Where an edit has moved edges, and the offset that gives the edited crop the photo's colors there.
 
     `photo + edited - reference` keeps every edge of the photo that the reconstruction does not have exactly, so a mouth
@@ -185,19 +185,17 @@ def moved_edges(photo: npt.NDArray[np.uint8], edited: Tensor, reference: Tensor,
     weight = F.max_pool2d(smoothstep((_KEPT - similarity) / (_KEPT - _MOVED)), wide, 1, _MARGIN)
     weight = F.avg_pool2d(F.pad(weight, (_MARGIN,) * 4, mode="replicate"), wide, 1)
 
-    inside = frame.cells_inside(_FINE_CELLS, (photo.shape[1], photo.shape[0])).double()[None, None]
+    inside = frame.cells_inside(_FINE_CELLS, photo.size).double()[None, None]
     gap = _blurred((_in_cells(photo, frame, _FINE_CELLS) - cells[:, 3:6]) * inside, _SMOOTH)
     gap = gap / _blurred(inside, _SMOOTH).clamp_min(1e-9)
     return weight.float(), gap.float()
 
 
-def _in_cells(photo: npt.NDArray[np.uint8], frame: Frame, cells: int) -> Tensor:
+def _in_cells(photo: Image.Image, frame: Frame, cells: int) -> Tensor:
     """[1, 3, cells, cells] float64: the photo in the quad, with pixels about as large as the cells, then sampled."""
-    height, width = photo.shape[:2]
+    width, height = photo.size
     cell = max(max(frame.sides) / cells, 1.0)
-    small = Image.fromarray(photo).resize(
-        (max(round(width / cell), 1), max(round(height / cell), 1)), Image.Resampling.BOX
-    )
+    small = photo.resize((max(round(width / cell), 1), max(round(height / cell), 1)), Image.Resampling.BOX)
     pixels = torch.from_numpy(np.array(small, dtype=np.float64)).permute(2, 0, 1)[None]  # [1, 3, h, w]
     points = frame.to_photo(cell_centers(cells))[None]  # [1, cells, cells, 2]
     grid = 2 * points / torch.tensor([width, height], dtype=torch.float64) - 1  # -1 and 1: the edges of the photo

@@ -40,14 +40,12 @@ class AlignArguments(FaceArguments, ModelArguments):
 def run(args: AlignArguments) -> int:
     """Aligns every photo; 1 if any of them failed."""
     from hyperstyle.align import crop
+    from hyperstyle.align.crop import check_crop_size
     from hyperstyle.align.decision import decide
     from hyperstyle.images import image_grid, load_image, save_image
 
     sampled_size = args.size if args.transform_size is None else args.transform_size
-    if not 1 <= args.size <= sampled_size:
-        raise ConfigError(
-            f"--size {args.size} with --transform-size {sampled_size}: expected 1 or more, and no less than --size."
-        )
+    check_crop_size(args.size, sampled_size, f"--size {args.size} with --transform-size {sampled_size}")
     photos = Inputs.find(args.inputs, args.out, (".png", _GRID))
     args.check_face(len(photos.files), "photos")
     if photos.files:

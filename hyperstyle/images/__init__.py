@@ -20,6 +20,7 @@ from hyperstyle.images.load import (
     to_levels,
     to_pil,
     to_tensor,
+    view_image,
 )
 from hyperstyle.images.save import image_format, save_image
 
@@ -48,4 +49,5 @@ __all__ = [
     "to_pil",
     "to_tensor",
     "upright",
+    "view_image",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hyperstyle.errors import ImageError
+from hyperstyle.images.bands import bands, convert_in_bands, cut, in_mode
 from hyperstyle.runtime.threads import ignored_warnings
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -44,14 +45,16 @@ def upright(image: Image.Image) -> Image.Image:
     return turned
 
 
-def as_photo(image: Image.Image) -> Image.Image:
+def as_photo(image: Image.Image, *, copy: bool = True) -> Image.Image:
     """A new upright image with its `metadata` in `info`: RGBA where it has an alpha channel, else RGB.
 
-    Colors become RGB as in `flatten`, but transparency stays (of images with 8 bits per channel).
+    Colors become RGB as in `flatten`, but transparency stays (of images with 8 bits per channel). `copy` is as there.
     """
     turned = upright(image)
+    copy = copy and turned is image
     is_deep = turned.mode in ("I", "F") or turned.mode.startswith("I;16")
-    photo = to_rgba(turned) if has_alpha(turned) and not is_deep else flatten(turned)
+    convert = to_rgba if has_alpha(turned) and not is_deep else flatten
+    photo = convert(turned, copy=copy)
     photo.info.clear()
     photo.info.update(metadata(image))
     return photo
@@ -82,19 +85,19 @@ def metadata(image: Image.Image) -> dict[str, bytes]:
     return entries
 
 
-def flatten(image: Image.Image) -> Image.Image:
+def flatten(image: Image.Image, *, copy: bool = True) -> Image.Image:
     """A new RGB image without metadata; transparency is laid over white, 16 bits are scaled to 8.
+
+    Args:
+        image: of any mode.
+        copy: False lets the result have its pixels in common with an image that is RGB already: write to neither.
 
     Raises:
         ImageError: a gray of 32 bits or in floating point whose range is unclear.
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _gray_of_8_bits(image)
-    if has_alpha(image):
-        opaque = Image.new("RGBA", image.size, "white")
-        opaque.alpha_composite(to_rgba(image))
-        image = opaque
-    flat = image.convert("RGB")  # a copy, also where the mode was RGB
+        return _deep_gray_as_rgb(image)
+    flat = convert_in_bands(image, "RGB", _on_white) if has_alpha(image) else in_mode(image, "RGB", copy=copy)
     flat.info.clear()
     return flat
 
@@ -104,9 +107,12 @@ def has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def to_rgba(image: Image.Image) -> Image.Image:
-    """A new RGBA image; colors are no longer multiplied by alpha where they were (modes RGBa and La)."""
-    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+def to_rgba(image: Image.Image, *, copy: bool = True) -> Image.Image:
+    """A new RGBA image; colors are no longer multiplied by alpha where they were (modes RGBa and La).
+
+    `copy` is as in `flatten`.
+    """
+    return in_mode(image.convert("LA") if image.mode == "La" else image, "RGBA", copy=copy)
 
 
 def quiet() -> AbstractContextManager[None]:
@@ -114,18 +120,30 @@ def quiet() -> AbstractContextManager[None]:
     return ignored_warnings("PIL")
 
 
-def _gray_of_8_bits(image: Image.Image) -> Image.Image:
-    """A gray of 16 or 32 bits or in floating point as an 8-bit one, scaled by its bit depth.
+def _on_white(image: Image.Image) -> Image.Image:
+    opaque = Image.new("RGBA", image.size, "white")
+    opaque.alpha_composite(to_rgba(image))
+    return opaque.convert("RGB")
+
+
+def _deep_gray_as_rgb(image: Image.Image) -> Image.Image:
+    """A gray of 16 or 32 bits or in floating point as an RGB image, scaled by its bit depth.
 
     Mode I;16 has 16 bits. Modes I and F do not say: values up to 255 are taken as 8 bits (for F, values up
     to 1 as fractions), values up to 65535 as 16 bits; anything else is refused.
     """
-    values = np.asarray(image).astype(np.float64)
-    low, high = float(values.min()), float(values.max())  # NaN where any value is
+    parts = (np.asarray(cut(image, box)) for box in bands((0, 0, *image.size)))
+    limits = np.array([(part.min(), part.max()) for part in parts], dtype=np.float64)
+    low, high = float(limits[:, 0].min()), float(limits[:, 1].max())  # NaN where any value is
     if not (low >= 0 and high <= 65535):
         raise ImageError(
             f"The gray values of mode {image.mode} run from {low:.6g} to {high:.6g}; expected 0..255, "
             "0..65535 or, in floating point, 0..1. Scale them to 0..255 and save them with 8 bits."
         )
     top = 1 if image.mode == "F" and high <= 1 else 65535 if image.mode.startswith("I;16") or high > 255 else 255
-    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+
+    def scaled(part: Image.Image) -> Image.Image:
+        values = np.asarray(part).astype(np.float64)
+        return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8)).convert("RGB")
+
+    return convert_in_bands(image, "RGB", scaled)

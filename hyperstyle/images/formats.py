@@ -12,6 +12,7 @@ import importlib.util
 import io
 import os
 import re
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -31,8 +32,12 @@ def _words(text: str) -> tuple[str, ...]:
 FORMATS = _words("PNG JPEG MPO WEBP TIFF BMP GIF PPM JPEG2000 AVIF PSD QOI ICO DDS SGI PCX DIB TGA")
 """Pillow's names of the formats that are read; HEIC is read too, by pi-heif."""
 
-MAX_PIXELS = 178_956_970
-"""Pixels of the largest image that `load_image` takes: the number from which Pillow suspects a bomb."""
+MAX_PIXELS = 16384 * 12288
+"""Pixels of the largest image that is read: 201,326,592, those of phones with "200 megapixels".
+
+Pillow's own limit, 178,956,970 pixels, is a variable of the whole process, which is not changed here. It stays in force
+for WebP, GIF, ICO and uncompressed TIFF files.
+"""
 
 IMAGE_SUFFIXES = frozenset(
     _words(".bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pcx .png .ppm .psd .sgi .tga .tif .tiff .webp")
@@ -152,12 +157,10 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
 
                 image: Image.Image = HeifImageFile(file)  # upright: the container's rotation is applied
             else:
-                image = Image.open(file, formats=_formats())
+                image = _open_unlimited(file)
             is_preview = isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image)
     except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{name} is too large: {error} Expected at most {MAX_PIXELS:,} pixels; reduce or cut it first."
-        ) from error
+        raise ImageError(f"{name} is too large for a file of its format: {error}. Reduce or cut it first.") from error
     except UnidentifiedImageError as error:
         why = ": it is empty" if not head else ", whatever its name says" if isinstance(source, str) else ""
         raise ImageError(
@@ -170,6 +173,27 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
         image.close()
         raise ImageError(f"{name} is {_RAW}, which is not read. {_CONVERT}")
     return image
+
+
+def _open_unlimited(file: str | io.BytesIO) -> Image.Image:
+    """`Image.open` of one of our formats, without its limit of pixels; the caller applies `MAX_PIXELS`."""
+    if isinstance(file, str):
+        with open(file, "rb") as opened:
+            start = opened.read(16)
+    else:
+        start = file.getvalue()[:16]
+    for name in _formats():
+        open_format, accepts = Image.OPEN[name]
+        try:
+            is_accepted = True if accepts is None else accepts(start)
+            if isinstance(is_accepted, str) or not is_accepted:  # a text says why not
+                continue
+            if isinstance(file, io.BytesIO):
+                file.seek(0)
+            return open_format(file, "")  # a path is opened, and closed where it is of another format
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+    raise UnidentifiedImageError
 
 
 def check_opened(image: Image.Image, name: str) -> None:

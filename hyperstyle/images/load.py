@@ -70,7 +70,14 @@ def load_image(source: ImageSource) -> Image.Image:
             value below 0, which is probably in [0, 1].
     """
     with _decoded(source) as image:
-        return flatten(upright(image))
+        turned = upright(image)
+        return flatten(turned, copy=turned is source)
+
+
+def view_image(source: ImageSource) -> Image.Image:
+    """`load_image` for reading only: the pixels may be those of the PIL image that was given."""
+    with _decoded(source) as image:
+        return flatten(upright(image), copy=False)
 
 
 def load_photo(source: ImageSource) -> Image.Image:
@@ -80,7 +87,7 @@ def load_photo(source: ImageSource) -> Image.Image:
     `load_image` gives. Arguments, errors and warnings are the same.
     """
     with _decoded(source) as image:
-        return as_photo(image)
+        return as_photo(image, copy=image is source)
 
 
 def example_photo(number: int = 0) -> Image.Image:
@@ -174,19 +181,14 @@ def _decoded(source: ImageSource) -> Iterator[Image.Image]:
     """
     image, name = _opened(source)
     with nullcontext() if image is source else image:  # an image that the caller opened stays open
-        width, height = image.size
-        if min(width, height) < MIN_SIDE:
-            raise ImageError(
-                f"{name} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. Use a larger image."
-            )
-        if width * height > MAX_PIXELS:
-            raise ImageError(
-                f"{name} has {width} x {height} = {width * height:,} pixels; expected at most {MAX_PIXELS:,}. "
-                "Reduce or cut it first."
-            )
+        _check_size(*image.size, name)
         try:
             with quiet():
                 image.load()
+        except Image.DecompressionBombError as error:
+            raise ImageError(
+                f"{name} is too large for a file of its format: {error}. Reduce or cut it first."
+            ) from error
         except Exception as error:  # of any class: decoders raise all kinds of errors on damaged data
             raise ImageError(
                 f"{name} is damaged or cut off and cannot be decoded ({error}). Get a whole copy of the file."
@@ -198,6 +200,19 @@ def _decoded(source: ImageSource) -> Iterator[Image.Image]:
             raise ImageError(f"{name} cannot be used. {error}") from error
         if is_first and (more := _further_frames(image)):
             warn(f"{name} has {more}; the first is taken.", QualityWarning)
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    """Raises ImageError for an image outside the limits; before it is decoded or copied."""
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            f"{name} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. Use a larger image."
+        )
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has {width} x {height} = {width * height:,} pixels; expected at most {MAX_PIXELS:,}. "
+            "Reduce or cut it first."
+        )
 
 
 def _opened(source: ImageSource) -> tuple[Image.Image, str]:
@@ -287,6 +302,7 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
         first = array.ndim == 3 and array.shape[0] in (3, 4)
         advice = "Use .transpose(1, 2, 0): its channels come first." if first else "Give a single image."
         raise ImageError(f"The given array has shape {list(array.shape)}. {expected} {advice}")
+    _check_size(array.shape[1], array.shape[0], "The given array")  # its strides may be 0: only the copy is large
     return Image.fromarray(np.ascontiguousarray(array))
 
 
@@ -303,8 +319,7 @@ def _from_tensor(tensor: Tensor) -> Image.Image:
         raise ImageError(f"The given tensor is {tensor.dtype}. {expected} From 0..255: x.float() / 127.5 - 1.")
     if single.numel() == 0:
         raise ImageError(f"The given tensor has shape {list(tensor.shape)}, without a value. {expected}")
-    if single.shape[1] * single.shape[2] > MAX_PIXELS:  # an expanded one takes no memory yet
-        raise ImageError(f"The given tensor has shape {list(tensor.shape)}; expected at most {MAX_PIXELS:,} pixels.")
+    _check_size(single.shape[2], single.shape[1], "The given tensor")  # an expanded one takes no memory yet
     single = single.float() if single.element_size() == 1 else single  # PyTorch computes little with float8
     low, high = float(single.min()), float(single.max())
     if max(-low, high) > _OVERSHOOT:  # NaN is not, and to_pil reports it
