@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -40,6 +41,7 @@ from hyperstyle.cli import (
     train,
 )
 from hyperstyle.cli.config import ConfigParser
+from hyperstyle.cli.flags import as_flags
 from hyperstyle.errors import HyperStyleError
 
 __all__ = ["build_parser", "main"]
@@ -88,13 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     """The exit code of a command; its errors become lines on stderr."""
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _warn
+        with _warnings_on_stderr():
             code: int = args.run(args)
         sys.stdout.flush()
     except HyperStyleError as error:
-        message = " ".join(str(error).split())
-        print(f"hyperstyle: error: {message}", file=sys.stderr)
+        print(f"hyperstyle: error: {as_flags(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("hyperstyle: interrupted", file=sys.stderr)
@@ -142,7 +142,30 @@ def _end_on_signals() -> Iterator[list[int]]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """A warning as one line, without the place in the code."""
-    kind = "" if issubclass(category, UserWarning) else f"{category.__name__}: "
-    print(f"hyperstyle: warning: {kind}{' '.join(str(message).split())}", file=sys.stderr)
+@contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """Within it a warning is one line, without the place in the code.
+
+    One that differs from an earlier one only in names and numbers is not repeated: the names are listed at the end.
+    """
+    first: dict[str, str] = {}
+    more: dict[str, list[str]] = {}
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        kind = "" if issubclass(category, UserWarning) else f"{category.__name__}: "
+        line = f"hyperstyle: warning: {kind}{as_flags(str(message))}"
+        same = re.sub(r"'[^']*'|[\d.]+", "", line)
+        if same in first:
+            more.setdefault(same, []).extend(re.findall(r"'[^']*'", line)[:1])
+            return
+        first[same] = line
+        print(line, file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            for same, names in more.items():
+                if names:
+                    print(f"{first[same].partition('. ')[0]}. The same for {', '.join(names)}.", file=sys.stderr)

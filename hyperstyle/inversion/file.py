@@ -121,7 +121,9 @@ def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
     """Reads it. Raises MissingFileError, WeightsError, or InversionError where the file is of another kind."""
     tensors, metadata = load_tensors(path)
     if metadata.get("format") != _FORMAT or "w" not in tensors:
-        raise InversionError(f"{path} is not an inversion: expected a file written by Inversion.save().")
+        raise InversionError(
+            f"{path} is not an inversion: expected a file that `hyperstyle invert` or Inversion.save() wrote."
+        )
     try:
         return _record(tensors, json.loads(metadata["record"]), device, dtype)
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -144,7 +146,9 @@ def read_origin(path: Path) -> dict[str, Any] | None:
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}. Write it again.") from error
     if metadata.get("format") != _FORMAT:
-        raise InversionError(f"{path} is not an inversion: expected a file written by Inversion.save().")
+        raise InversionError(
+            f"{path} is not an inversion: expected a file that `hyperstyle invert` or Inversion.save() wrote."
+        )
     try:
         origin: Any = json.loads(metadata["record"]).get("origin")
     except (KeyError, AttributeError, ValueError) as error:
