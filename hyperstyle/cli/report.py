@@ -88,16 +88,16 @@ class ReportArguments(StudyArguments):
     adapt: int | None = flag(metavar="STEPS", help=argparse.SUPPRESS)
     photos: Path | None = flag(metavar="FOLDER", help="images of your own from outside the domain")
     lpips: str = flag(
-        choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no evaluator (default)"
+        choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no evaluator"
     )
     fid: str | None = flag(
         nargs="?",
         const="",
         metavar="FILE.pth",
         help="FID and KID (needs torch-fidelity), by the Inception weights that it publishes; without a file by the "
-        "features of the model's judge",
+        "features of the model's evaluator",
     )
-    title: str = flag(default="", help="of the page")
+    title: str = flag(default="", help="of the page (default: made of the domain)")
     device: str = flag(default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
 
 

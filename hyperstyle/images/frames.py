@@ -13,8 +13,20 @@ from PIL import Image
 from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.images import list_folder, list_images, load_image, save_image
 from hyperstyle.images.clips.read import Clip, open_clip
+from hyperstyle.images.clips.write import check_clip, write_clip
 from hyperstyle.io.files import replace_folder
 from hyperstyle.io.temporary import is_temporary
+
+__all__ = [
+    "CLIP_SUFFIXES",
+    "Clip",
+    "FrameFolder",
+    "check_clip",
+    "check_folder",
+    "open_frames",
+    "write_clip",
+    "write_folder",
+]
 
 CLIP_SUFFIXES = (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm")
 """Suffixes of the video files that `open_frames` reads."""

@@ -56,7 +56,7 @@ class Inversion(Portable):
 
     `len`, indexing and iteration give batches of one. Made by `HyperStyleInverter.invert`; `edit` and the other
     methods return new values. Notebooks show it as an image. Copies by `copy.deepcopy` share its model; a pickle holds
-    what `save` writes, and finds its model again where that is loaded, else by `attach` (see `inversion_pickle`).
+    what `save` writes, and finds its model again where that is loaded, else by `attach` (see `inversion.pickling`).
 
     Attributes:
         model: the parts that turn it into images.

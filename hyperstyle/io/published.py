@@ -104,6 +104,7 @@ def fetch(file: PublishedFile, *, out: str | os.PathLike[str] | None = None, acc
     """Downloads a file and checks its size and sha256. A file that is there already is checked again, not fetched.
 
     Args:
+        file: one of `COLLECTIONS`, or `PREDICTOR`.
         out: a folder for the file; None leaves it in the cache of huggingface_hub.
         accept_third_party: needed where the host is not an author of the file.
 

@@ -41,7 +41,7 @@ class Entries(NamedTuple):
 
     Attributes:
         images: in the order of their names, or that of the list or the shards.
-        left_out: name -> reason, for files that look like images and cannot be read (`images.sort_file`).
+        left_out: name -> reason, for files that look like images and cannot be read (`images.formats.sort_file`).
     """
 
     images: list[Entry]

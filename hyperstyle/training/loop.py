@@ -82,7 +82,7 @@ def fit(
         run: folder, which gets `checkpoint-STEP.pt` and `log.jsonl`; the intervals of evaluations and checkpoints, both
             of which also happen after the last step; and the number of checkpoints to keep, the newest ones.
         evaluate: number of steps done -> figures of held-out data, by name, for the row of the log; called every
-            `evaluate_every` steps.
+            `run.evaluate_every` steps.
         on_step: called after each step with the number of steps done and the row of the log.
         on_save: called with the number of steps done after each checkpoint is written.
         reserve_bytes: size of the files that `on_save` writes, for the check of the free disk space.
