@@ -220,7 +220,7 @@ def test_other_domains_are_not_aligned(tiny_inverter: HyperStyleInverter, photo:
     assert plain.aligner is None
     assert plain.describe()["aligner"] is None
     assert plain.invert(photo).sources[0].placement is None
-    with pytest.raises(ConfigError, match=r"'cars' images are not aligned; use align='auto' or False"):
+    with pytest.raises(ConfigError, match=r"'cars' images are not aligned; use align='auto' or align=False"):
         plain.invert(photo, align=True)
     with pytest.raises(ConfigError, match="not aligned by them"):
         plain.invert(photo, landmarks=FACE)

@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from PIL import Image
 
 from hyperstyle.errors import WeightsError
 from hyperstyle.inverter import HyperStyleInverter
@@ -81,3 +82,41 @@ def test_the_threads_that_hash_a_model_end_with_its_loading(tiny_model_dir: Path
     with pytest.raises(WeightsError, match="hypernetwork"):
         HyperStyleInverter.from_pretrained(folder, device="cpu")
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("sha256")] == []
+
+
+BAD_ARGUMENTS = (
+    "edit me.png",
+    "edit me.png --edit age=2 --out me.xyz",
+    "edit me.png --edit age=2 --out me.png",
+    "edit gone.png --edit age=2",
+    "edit me.png --edit age=2",
+    "edit me.png you.png --edit age=2",
+    "edit me.png --edit age=2 --align no --face 1",
+    "edit me.png you.png --edit age=2 --out new.mp4",
+    "edit . --clip --edit age=2 --method pti",
+    "animate me.png",
+    "animate me.png you.png --out x.png",
+    "animate me.png you.png --rate 0",
+    "invert me.png --batch 0",
+    "invert me.png --out .",
+    "align me.png --size 0",
+    "align me.png --out .",
+    "export me.safetensors --form official --out me.safetensors",
+    "export gone.safetensors --out x.pt",
+    "edits add x --model avatars --name a",
+    "edits --model M add x --name a",
+)
+
+
+def test_arguments_are_checked_before_torch_is_loaded(run_python: Run, tmp_path: Path) -> None:
+    (tmp_path / "edited").mkdir()
+    for name in ("me", "you"):
+        for file in (f"{name}.png", f"{name}_edited.png", f"edited/{name}_edited.png"):
+            Image.new("RGB", (32, 32)).save(tmp_path / file)
+    (tmp_path / "me.safetensors").write_bytes(b"x")
+    code = "import sys; from hyperstyle.cli import main; sys.modules['torch'] = None\n"
+    code += f"for line in {BAD_ARGUMENTS!r}: print(line, '->', main(line.split()))"
+    result = run_python("-c", code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [f"{line} -> 2" for line in BAD_ARGUMENTS]
+    assert len(result.stderr.splitlines()) == len(BAD_ARGUMENTS)

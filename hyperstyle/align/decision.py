@@ -110,10 +110,11 @@ def decide(
     if not faces:
         if may_be_crop:
             return [_as_it_is("no face was found in it")]
+        if_cropped = ", or align=False if it already is an aligned crop" if align == "auto" else ""
         raise NoFaceError(
             f"no face found in {name!r} ({size}). Faces that lie on their side are found by an aligner that turns the "
-            "photo, as DlibDetector(sideways=True) and --sideways do; small ones in a closer crop. Or pass "
-            "landmarks=..., or align=False if it already is an aligned crop."
+            "photo, as DlibDetector(sideways=True) does; small ones in a closer crop. Or pass landmarks=..."
+            f"{if_cropped}."
         )
     if face == "all":
         numbers = list(range(len(faces)))

@@ -90,7 +90,7 @@ def prepare(
     if landmarks is not None and not is_aligned_domain:
         raise ConfigError(f"landmarks were given for {name!r}, but {domain.name!r} images are not aligned by them.")
     if align is True and not is_aligned_domain:
-        raise ConfigError(f"{domain.name!r} images are not aligned; use align='auto' or False.")
+        raise ConfigError(f"{domain.name!r} images are not aligned; use align='auto' or align=False.")
     if align is False or not is_aligned_domain:
         choices = [Choice(None, "used as it is")]
     else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 import threading
@@ -41,6 +42,7 @@ from hyperstyle.cli import (
     train,
 )
 from hyperstyle.cli.config import ConfigParser
+from hyperstyle.cli.flags import as_flags
 from hyperstyle.errors import HyperStyleError, shorten, shown
 
 __all__ = ["build_parser", "main"]
@@ -92,8 +94,7 @@ def _run(argv: Sequence[str] | None) -> int:
     """The exit code of a command line; its errors become lines on stderr."""
     try:
         args = build_parser().parse_args(argv)
-        with warnings.catch_warnings():
-            warnings.showwarning = _warn
+        with _warnings_on_stderr():
             code: int = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -111,7 +112,7 @@ def _report(error: Exception) -> int:
     """Prints an error in one line, and with HYPERSTYLE_DEBUG=1 its traceback first; returns the exit code."""
     if os.environ.get("HYPERSTYLE_DEBUG"):
         traceback.print_exception(error)
-    message = " ".join(str(error).split())
+    message = as_flags(str(error))
     if isinstance(error, MemoryError):
         message = "there is not enough memory for this. Use smaller images, a smaller --batch, or fewer at once."
     elif isinstance(error, OSError):  # of a question about a path, or of stdout
@@ -165,7 +166,30 @@ def _end_on_signals() -> Iterator[list[int]]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """A warning as one line, without the place in the code."""
-    kind = "" if issubclass(category, UserWarning) else f"{category.__name__}: "
-    print(f"hyperstyle: warning: {kind}{' '.join(str(message).split())}", file=sys.stderr)
+@contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """Within it a warning is one line, without the place in the code.
+
+    One that differs from an earlier one only in names and numbers is not repeated: the names are listed at the end.
+    """
+    first: dict[str, str] = {}
+    more: dict[str, list[str]] = {}
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        kind = "" if issubclass(category, UserWarning) else f"{category.__name__}: "
+        line = f"hyperstyle: warning: {kind}{as_flags(str(message))}"
+        same = re.sub(r"'[^']*'|[\d.]+", "", line)
+        if same in first:
+            more.setdefault(same, []).extend(re.findall(r"'[^']*'", line)[:1])
+            return
+        first[same] = line
+        print(line, file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            for same, names in more.items():
+                if names:
+                    print(f"{first[same].partition('. ')[0]}. The same for {', '.join(names)}.", file=sys.stderr)

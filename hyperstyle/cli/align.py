@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import FaceArguments, ModelArguments, load_inverter, writable_folder
 from hyperstyle.cli.flags import command, flag, output_folder, positional, switch
-from hyperstyle.cli.inputs import Inputs, check_no_overwrite
+from hyperstyle.cli.inputs import Inputs, check_targets
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,22 +34,25 @@ class AlignArguments(FaceArguments, ModelArguments):
     transform_size: int | None = flag(
         metavar="PX", help="side at which the square is sampled before it is reduced; FFHQ takes 4096 (default: --size)"
     )
+    overwrite: bool = switch("replace results that are there already")
     quiet: bool = switch("no line per photo")
 
 
 def run(args: AlignArguments) -> int:
     """Aligns every photo; 1 if any of them failed."""
-    from hyperstyle.align import crop
-    from hyperstyle.align.crop import check_crop_size
-    from hyperstyle.align.decision import decide
-    from hyperstyle.images import image_grid, load_image, save_image
-
     sampled_size = args.size if args.transform_size is None else args.transform_size
-    check_crop_size(args.size, sampled_size, f"--size {args.size} with --transform-size {sampled_size}")
-    photos = Inputs.find(args.inputs, args.out, (".png", _GRID))
+    if not 1 <= args.size <= sampled_size:
+        raise ConfigError(
+            f"--size {args.size} with --transform-size {sampled_size}: expected 1 or more, and no less than --size."
+        )
+    photos = Inputs.find(args.inputs, args.out, (".png", _GRID), overwrite=args.overwrite)
     args.check_face(len(photos.files), "photos")
     if photos.files:
         writable_folder(args.out)
+    from hyperstyle.align import crop
+    from hyperstyle.align.decision import decide
+    from hyperstyle.images import image_grid, load_image, save_image
+
     detector = None
     if photos.files and args.landmarks is None:
         inverter = load_inverter(args)
@@ -70,7 +73,7 @@ def run(args: AlignArguments) -> int:
         ]
         endings = [f"_{i}.png" for i in range(1, len(crops) + 1)] if args.face == "all" else [".png"]
         targets = [args.out / (name + ending) for ending in endings]
-        check_no_overwrite(photos.files, targets)
+        check_targets(photos.files, targets, overwrite=args.overwrite)
         for one_crop, target in zip(crops, targets, strict=True):
             save_image(one_crop.image, target)
         labels = ["photo", *(["crop"] if len(crops) == 1 else [f"crop {i}" for i in range(1, len(crops) + 1)])]

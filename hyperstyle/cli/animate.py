@@ -1,4 +1,4 @@
-"""`hyperstyle animate`: a GIF or WebP that sweeps over the strength of an edit, or goes from one image to another."""
+"""`hyperstyle animate`: a GIF, WebP or MP4 that sweeps over an edit, or goes from one image to another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AnimateArguments(EditingArguments):
     other: Path | None = positional(nargs="?", metavar="OTHER", help="where to go to from there")
     edits: list[EditRequest] = edits_flag("NAME=START:STOP:COUNT once, unless there are two inputs")
     out: Path | None = flag(
-        help="a .gif or .webp file (default: the input's name with _animated.webp, in the current folder)"
+        help="a .gif, .webp or .mp4 file (default: the input's name with _animated.webp, in the current folder)"
     )
     frames: int | None = flag(help=f"on the way between two inputs (default: {_FRAMES})")
     rate: float = flag(default=12.0, metavar="FPS", help="frames per second")
@@ -35,7 +35,7 @@ class AnimateArguments(EditingArguments):
 
 def run(args: AnimateArguments) -> int:
     """Makes the frames, writes them and says where they are."""
-    from hyperstyle.inversion.strips import animate, check_animation, photos
+    from hyperstyle.images.clips.write import check_animation
 
     sources = [args.input, *([] if args.other is None else [args.other])]
     out = args.out or Path(f"{args.input.stem}_animated.webp")
@@ -44,6 +44,8 @@ def run(args: AnimateArguments) -> int:
     args.check_files(sources, out)
     check_animation(out, args.rate, args.size)
     writable_folder(out.parent)
+    from hyperstyle.inversion.strips import animate, photos
+
     inverter = load_inverter(args)
     edits = args.sweeps(inverter)
     ends = [args.edited(source, inverter, edits) for source in sources]
@@ -56,7 +58,8 @@ def run(args: AnimateArguments) -> int:
             raise ConfigError(f"{len(ends[0])} faces: an animation shows one. Choose it with --face, or --paste-back.")
     images = photos(ends[0], frames, args.photo) if args.paste_back else frames
     animate(images, out, rate=args.rate, back=not args.once, longest=args.size)
-    print(out)
+    if not args.quiet:
+        print(out)
     return 0
 
 
@@ -64,7 +67,7 @@ add_parser = command(
     "animate",
     AnimateArguments,
     run,
-    help="a GIF or WebP that sweeps over an edit, or goes from one image to another",
+    help="a GIF, WebP or MP4 that sweeps over an edit, or goes from one image to another",
     epilog="The names of the edits and their sensible ranges: hyperstyle edits",
 )
 

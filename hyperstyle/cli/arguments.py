@@ -184,6 +184,13 @@ class FaceArguments:
 class InversionArguments(FaceArguments):
     """How an image is inverted by every command that starts from one."""
 
+    method: str | None = flag(
+        metavar="NAME",
+        help="how to invert: hyperstyle, hyperinverter, w-encoder, e4e, psp, restyle-e4e, restyle-psp, optimize-w, "
+        'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
+        "the best that the model's networks can do)",
+    )
+    seed: int | None = flag(help="random seed of methods that optimize (default: the published one)")
     steps: int | dict[str, int] | None = flag(
         type=_steps,
         metavar="N",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,12 +46,24 @@ class ConfigParser(argparse.ArgumentParser):
         try:
             self.apply_config(arguments)
         except (HyperStyleError, OSError) as error:  # OSError: a name that is too long
-            self.error(" ".join(str(error).split()).removesuffix("."))
-        return super().parse_known_args(arguments, namespace)
+            self.error(" ".join(str(error).split()))
+        parsed, unknown = super().parse_known_args(arguments, namespace)
+        if unknown:  # reported here, by the parser of the command, and not by that of all commands
+            name = unknown[0].partition("=")[0]
+            close = difflib.get_close_matches(name, self._option_string_actions, n=1, cutoff=0.75)
+            advice = f". Did you mean {close[0]}?" if close else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{advice}")
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with exit code 2."""
-        self.exit(2, f"hyperstyle: error: {message}. Help: {self.prog} --help\n")
+        end = "" if message.endswith((".", "?")) else "."
+        self.exit(2, f"hyperstyle: error: {message}{end} Help: {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Of a name among several, such as a command, also says which one is close."""
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"no {value!r}. {did_you_mean(str(value), map(str, action.choices))}")
 
     def apply_config(self, command_line: Sequence[str]) -> None:
         """Makes what the files behind `--config` hold the defaults of this parser.

@@ -63,7 +63,8 @@ def _run_one(source: Path, args: EditArguments) -> int:
     writable_folder(out.parent)
     inverter = load_inverter(args)
     save_image(_edited_image(source, inverter, args.sweeps(inverter), args), out)
-    print(out)
+    if not args.quiet:
+        print(out)
     return 0
 
 
@@ -72,7 +73,7 @@ def _run_several(args: EditArguments, folders: list[Path]) -> int:
     from hyperstyle.images import save_image
 
     out = Path("edited") if args.out is None else args.out
-    inputs = Inputs.find(args.inputs, out, ["_edited.png"], inversions=True)
+    inputs = Inputs.find(args.inputs, out, ["_edited.png"], inversions=True, overwrite=args.overwrite)
     if (_is_image_name(out) or is_clip_file(out)) and not out.is_dir():
         what = "a clip" if is_clip_file(out) else "an image"
         raise ConfigError(

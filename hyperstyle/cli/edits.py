@@ -43,7 +43,9 @@ class AddArguments:
     """
 
     file: Path = positional(metavar="FILE", help="the file, or the folder of a saved edit")
-    model: Path = flag(required=True, metavar="DIR", help="folder of a model of your own")
+    model: str = flag(  # after the action, or as that of `EditsArguments` before it
+        default=argparse.SUPPRESS, metavar="DIR", help="folder of a model of your own (default: none)"
+    )
     name: str = flag(required=True, help="what the edit is called; for GANSpace files a published name, cube")
     component: int | None = flag(help="of GANSpace components, which one, from 0 on")
     rows: tuple[int, int] | None = flag(
@@ -67,6 +69,11 @@ def run(args: EditsArguments) -> int:
 
 def _add(args: AddArguments) -> int:
     """Reads the edit, tries it on the model, and writes it into the folder."""
+    folder = _own_folder(Path(args.model))
+    if not re.fullmatch(r"\w[\w .+-]*", args.name):
+        raise ConfigError(
+            f"--name {args.name!r}: expected a name for a folder, of letters, digits, spaces and _ . + -."
+        )
     import torch
 
     from hyperstyle.edits import load_edit, save_edit
@@ -76,11 +83,6 @@ def _add(args: AddArguments) -> int:
     from hyperstyle.io.files import replace_folder
     from hyperstyle.model.folder import read_model
 
-    folder = _own_folder(args.model)
-    if not re.fullmatch(r"\w[\w .+-]*", args.name):
-        raise ConfigError(
-            f"--name {args.name!r}: expected a name for a folder, of letters, digits, spaces and _ . + -."
-        )
     model = read_model(folder, device=torch.device("cpu"), dtype=torch.float32)
     if args.name in model.edits:
         raise EditError(f"{folder} has an edit named {args.name!r} already. Choose another --name.")

@@ -9,7 +9,7 @@ from typing import Literal
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
 from hyperstyle.cli.flags import command, flag, positional
-from hyperstyle.errors import ConfigError
+from hyperstyle.errors import ConfigError, MissingFileError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,6 @@ class ExportArguments(ModelArguments):
 
 def run(args: ExportArguments) -> int:
     """Exports and says where."""
-    from hyperstyle.inversion.exports import check_export, save_generator
-    from hyperstyle.inversion.inversion import Inversion
-
     out, source = args.out, args.input
     if source is None and args.form != "generator":
         raise ConfigError(f"--form {args.form} needs an inversion: name the .safetensors file to export.")
@@ -41,6 +38,11 @@ def run(args: ExportArguments) -> int:
         raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
     if model := next((str(at) for at in (out, *out.resolve().parents) if os.path.exists(at / "hyperstyle.json")), None):
         raise ConfigError(f"the result {str(out)!r} would lie in the model {model!r}. Choose another --out.")
+    if source is not None and not source.exists():
+        raise MissingFileError(f"there is no file {str(source)!r}. Check the name.")
+    from hyperstyle.inversion.exports import check_export, save_generator
+    from hyperstyle.inversion.inversion import Inversion
+
     check_export(out, args.form)
     writable_folder(out if args.form == "official" else out.parent)
     inverter = load_inverter(args)

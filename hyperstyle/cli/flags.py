@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import Field, field, fields
 from pathlib import Path
@@ -27,6 +28,25 @@ A = TypeVar("A", bound=Arguments)
 
 _TYPES: dict[str, tuple[type, str | None]] = {"int": (int, "N"), "float": (float, None), "Path": (Path, "FILE")}
 """Annotation of a field -> how its text is read, and what `--help` calls it."""
+
+_KEYWORDS = (
+    "accept_third_party",
+    "align",
+    "face",
+    "form",
+    "landmarks",
+    "method",
+    "other_model",
+    "photo",
+    "seed",
+    "sideways",
+    "steps",
+)
+_VALUE = r"(\.\.\.|'[^']*'|-?\w+(?:\.\w+)*)"
+_KEYWORD = re.compile(
+    rf"(?<![\w'\"/-])(?<!--edit )(?:\w+\(({'|'.join(_KEYWORDS)})={_VALUE}\)|({'|'.join(_KEYWORDS)})={_VALUE})"
+)
+"""An argument as the library's messages write it: `landmarks=...`, `align=False`, `DlibDetector(sideways=True)`."""
 
 _FORMATS: dict[type, str] = {int: ",", float: "g"}  # of defaults in `--help`
 
@@ -125,6 +145,22 @@ def add_arguments(parser: argparse.ArgumentParser, arguments: type[Arguments]) -
         if kind := _TYPES.get(str(each.type).removesuffix(" | None")):
             settings = {"type": kind[0], "metavar": kind[1], **settings}
         places[title].add_argument(_written(each), **settings)
+
+
+def as_flags(message: str) -> str:
+    """A message of the library in one line, with its arguments as they are written on the command line.
+
+    `landmarks=...` becomes `--landmarks`, and `align=False` becomes `--align no`.
+    """
+
+    def flag_of(match: re.Match[str]) -> str:
+        name, value = match[1] or match[3], match[2] or match[4]
+        written = f"--{name.replace('_', '-')}"
+        if name == "align":
+            value = {"True": "yes", "False": "no"}.get(value, value)
+        return written if value in ("...", "True") else f"{written} {value.strip(chr(39))}"
+
+    return _KEYWORD.sub(flag_of, " ".join(message.split()))
 
 
 def given_flags(args: Arguments, *names: str) -> list[str]:

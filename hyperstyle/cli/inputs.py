@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import glob
 import itertools
+import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from hyperstyle.cli.flags import as_flags
 from hyperstyle.errors import ConfigError, HyperStyleError
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
+
+_MAX_NAME = 255  # bytes of a file's name, on all common disks
 
 
 @dataclass(frozen=True)
@@ -46,21 +50,24 @@ class Inputs:
     total: int
 
     @classmethod
-    def find(cls, inputs: Iterable[str], out: Path, endings: Sequence[str], *, inversions: bool = False) -> Inputs:
-        """The files that `find_images` finds, with output names from `output_names`.
+    def find(
+        cls, inputs: Iterable[str], out: Path, endings: Sequence[str], *, inversions: bool = False, overwrite: bool
+    ) -> Inputs:
+        """The files that `find_images` finds, with output names from `output_names`; all names are checked.
 
         Args:
             inputs: paths of files and folders, and globs.
             out: the folder for the results.
             endings: one for each file that is written per name, such as "_sheet.png".
             inversions: see `find_images`.
+            overwrite: whether results may be there already.
 
         Raises:
-            ConfigError: a result, `out`/NAME + ending, would overwrite an input.
+            ConfigError: what `check_targets` refuses of a result, `out`/NAME + ending.
         """
         files, failures = find_images(inputs, inversions=inversions)
         names = output_names(files, endings)
-        check_no_overwrite(files, (out / (name + ending) for name in names for ending in endings))
+        check_targets(files, [out / (name + ending) for name in names for ending in endings], overwrite=overwrite)
         return cls(files, names, failures, len(files) + len(failures))
 
     def each(self, work: Callable[[Path, str], Sequence[Path]], *, quiet: bool) -> int:
@@ -148,16 +155,19 @@ def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[lis
 def output_names(images: Sequence[Path], endings: Sequence[str]) -> list[str]:
     """One output name per image, so that no two of all the files `name + ending` have the same name.
 
-    A name is the stem of the image (`me`) where no earlier image has taken it, else the stem after the name of its
-    folder (`holiday_me`), else the stem with a number (`me_2`).
+    A name is the stem of the image (`me`); of images of one folder that share it, each has its suffix added (`me_png`
+    and `me_gif`), whatever their order, since a folder may grow. Where an earlier image of another folder has taken the
+    name, it is put after the name of the folder (`holiday_me`), or else gets a number (`me_2`).
     Names that differ only in case count as the same, as they do on macOS and Windows.
     """
+    places = [(image.resolve().parent, image.stem.casefold()) for image in images]
+    sharing = Counter(places)
     used: set[str] = set()
     names = []
-    for image in images:
-        stem = image.stem
+    for image, place in zip(images, places, strict=True):
+        stem = image.stem if sharing[place] == 1 else f"{image.stem}{image.suffix.replace('.', '_')}"
         candidates = itertools.chain(
-            [stem, f"{image.resolve().parent.name}_{stem}"],
+            [stem, f"{place[0].name}_{stem}"],
             (f"{stem}_{number}" for number in itertools.count(2)),
         )
         name = next(name for name in candidates if not used & _files(name, endings))
@@ -166,12 +176,35 @@ def output_names(images: Sequence[Path], endings: Sequence[str]) -> list[str]:
     return names
 
 
-def check_no_overwrite(inputs: Iterable[Path], targets: Iterable[Path], what: str = "an image to read") -> None:
-    """Raises ConfigError if a file to write, of `targets`, is one of `inputs`, which the message calls `what`."""
+def check_targets(
+    inputs: Iterable[Path], targets: Sequence[Path], *, what: str = "an image to read", overwrite: bool
+) -> None:
+    """Checks the names of all files to write, before the first of them is made.
+
+    Args:
+        inputs: files that stay as they are.
+        targets: the files to write.
+        what: what the message calls one of `inputs`.
+        overwrite: whether files may be replaced that are there already.
+
+    Raises:
+        ConfigError: a name is too long for a file, or is that of an input or, without `overwrite`, of any file.
+    """
     to_read = {file.resolve() for file in inputs}
     for target in targets:
+        if (length := len(os.fsencode(target.name))) > _MAX_NAME:
+            raise ConfigError(
+                f"the result {target.name[:40] + '...'!r} would have a name of {length} bytes: a file has at most "
+                f"{_MAX_NAME}. Rename the input, or copy it under a shorter name."
+            )
         if target.resolve() in to_read:
             raise ConfigError(f"the result {str(target)!r} would replace {what}. Choose another --out.")
+    if not overwrite and (there := [target for target in targets if target.exists()]):
+        more = f", and so are {len(there) - 1} more" if len(there) > 1 else ""
+        raise ConfigError(
+            f"the result {str(there[0])!r} is there already{more}. Choose another --out, or replace what is there with "
+            "--overwrite."
+        )
 
 
 def read_ahead(
@@ -196,12 +229,19 @@ def read_ahead(
 
 
 def report(failures: Sequence[Failure], total: int) -> int:
-    """Lists the failures, of `total` inputs, on stderr, and returns the exit code: 1 if there are any, else 0."""
+    """Lists the failures, of `total` inputs, on stderr, and returns the exit code: 1 if there are any, else 0.
+
+    A reason that several inputs share, but for their own names in it, is printed once, after all their names.
+    """
     if not failures:
         return 0
     print(f"hyperstyle: {len(failures)} of {total} failed:", file=sys.stderr)
+    groups: dict[str, list[Failure]] = {}
     for failure in failures:
-        print(f"  {failure.source}: {' '.join(failure.reason.split())}", file=sys.stderr)
+        groups.setdefault(failure.reason.replace(repr(failure.source), "it"), []).append(failure)
+    for shared, group in groups.items():
+        reason = group[0].reason if len(group) == 1 else shared
+        print(f"  {', '.join(failure.source for failure in group)}: {as_flags(reason)}", file=sys.stderr)
     return 1
 
 

@@ -31,7 +31,7 @@ def run(args: InvertArguments) -> int:
     """Inverts every image; 1 if any of them failed."""
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch {args.batch}: expected 1 or more images.")
-    images = Inputs.find(args.inputs, args.out, _ENDINGS)
+    images = Inputs.find(args.inputs, args.out, _ENDINGS, overwrite=True)  # but see `Resumption`
     args.check_face(len(images.files))
     if not images.files:
         return images.report()
@@ -47,7 +47,7 @@ def run(args: InvertArguments) -> int:
             inverter = load_inverter(args)
             # Once, not for every image.
             registry.resolve_method(inverter.model, args.method, steps=args.steps, seed=args.seed)
-            with tqdm(total=len(jobs), unit="image", disable=args.quiet) as bar:
+            with tqdm(total=len(jobs), unit="image", disable=args.quiet or None) as bar:
                 loop = _InvertLoop(args, inverter, work, bar, images.failures)
                 loop.invert(work.claimed(jobs, on_skip=bar.update))
     images.failures += work.refused
@@ -172,7 +172,7 @@ def _write(
     """Writes the three files of an inversion whose images are `results`, and `starts` from the codes alone.
 
     The record is written last, and an outdated one removed first, so that after an interruption no record stands next
-    to images of another inversion.
+    to images of another inversion. The grid is written first: an image without one is not of an interrupted run.
     """
     from hyperstyle.images import image_grid, save_image, to_images
 
@@ -185,9 +185,9 @@ def _write(
             job.record.unlink(missing_ok=True)
         except OSError as error:
             raise ConfigError(f"Cannot replace {str(job.record)!r}: {error.strerror}. Choose another --out.") from error
-    save_image(results[0] if len(results) == 1 else image_grid([results]), job.record.with_suffix(".png"))
     save_image(
         image_grid(list(zip(*columns.values(), strict=True)), labels=list(columns)),
         job.record.with_name(f"{job.record.stem}_sheet.png"),
     )
+    save_image(results[0] if len(results) == 1 else image_grid([results]), job.record.with_suffix(".png"))
     inversion.save(job.record, origin=origin)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(quiet: bool, unit: str = "it") -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar that starts again with each kind of work: gives a function of (what, done, total).
+    """A bar, on a terminal only, that starts again with each kind of work: gives a function of (what, done, total).
 
     Args:
         quiet: show nothing.
@@ -22,7 +22,7 @@ def progress_bar(quiet: bool, unit: str = "it") -> Iterator[Callable[[str, int, 
     def show(what: str, done: int, total: int | None) -> None:
         nonlocal bar, doing
         if bar is None:  # not before there is something to show: until then the work may be refused
-            bar = tqdm(unit=unit, disable=quiet)
+            bar = tqdm(unit=unit, disable=quiet or None)
         if what != doing:
             doing = what
             bar.reset(total)

@@ -35,13 +35,6 @@ class InvertArguments(ModelArguments, InversionArguments):
 
     inputs: list[str] = positional(nargs="+", metavar="IMAGE", help="image, folder of images, or glob")
     out: Path = output_folder("inversions")
-    method: str | None = flag(
-        metavar="NAME",
-        help="how to invert: hyperstyle, hyperinverter, w-encoder, e4e, psp, restyle-e4e, restyle-psp, optimize-w, "
-        'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
-        "the best that the model's networks can do)",
-    )
-    seed: int | None = flag(help="random seed of methods that optimize (default: the published one)")
     overwrite: bool = switch("invert again what is there already, in place of what is there")
     batch: int | None = flag(
         help=f"images that go through the networks together (default: {DEFAULT_BATCH_SIZE} on CUDA devices, else 1)"
@@ -152,7 +145,11 @@ class Resumption:
 
         there = stamp(job.record)
         if there is None:
-            return job
+            image, grid = (job.record.with_name(f"{job.record.stem}{ending}") for ending in (".png", "_sheet.png"))
+            if not image.exists() or grid.exists():  # those of an interrupted run: the grid is written first
+                return job
+            self._refuse(job, f"{str(image)!r} is there already and is no result")
+            return None
         try:
             stored = read_origin(job.record)
             # None: by `Inversion.save`, or by an earlier version, so that only the name can be compared.
@@ -167,10 +164,12 @@ class Resumption:
         if reason is None:
             self.done += 1
         else:
-            advice = "Replace it with --overwrite, or choose another --out."
-            reason = f"{str(job.record)!r} is there already and {reason}. {advice}"
-            self.refused.append(Failure(str(job.image), reason))
+            self._refuse(job, f"{str(job.record)!r} is there already and {reason}")
         return None
+
+    def _refuse(self, job: ImageJob, reason: str) -> None:
+        advice = "Replace it with --overwrite, or choose another --out."
+        self.refused.append(Failure(str(job.image), f"{reason}. {advice}"))
 
     def _difference(self, stored: Mapping[str, Any], image: Path) -> str | None:
         """How a record differs from what this run would write, in words."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hyperstyle.cli.arguments import ALIGN, EditRequest, InversionArguments, ModelArguments, parse_edit, parse_layers
 from hyperstyle.cli.flags import flag, given_flags, positional, switch
-from hyperstyle.cli.inputs import check_no_overwrite, is_inversion
+from hyperstyle.cli.inputs import check_targets, is_inversion
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class EditingArguments(ModelArguments, InversionArguments):
     other_model: bool = switch("take edits that were made for another generator")
     paste_back: bool
     photo: Path | None = flag(help="the photo again, to paste an inversion (.safetensors) back into")
+    out: Path | None
+    overwrite: bool = switch("replace results that are there already, as a file that --out names always is")
+    quiet: bool = switch("no progress bar, no figures, no line per image")
 
     @property
     def ranges(self) -> list[str]:
@@ -76,7 +79,7 @@ class EditingArguments(ModelArguments, InversionArguments):
 
         Raises:
             ConfigError: `--photo` or flags of inverting that would have no effect, no photo to paste an inversion back
-                into, or a result that would replace an input.
+                into, or a result that `check_targets` refuses: only one that `--out` names replaces a file.
             MissingFileError: an input is not there.
         """
         if self.photo is not None and not self.paste_back:
@@ -91,13 +94,13 @@ class EditingArguments(ModelArguments, InversionArguments):
                 )
         files = [file for file in (*sources, self.photo) if file is not None]
         if out is not None:
-            check_no_overwrite(files, [out], "the input")
+            check_targets(files, [out], what="the input", overwrite=self.overwrite or out == self.out)
         for file in files:
             if not file.exists():
                 raise MissingFileError(f"there is no file {str(file)!r}. Check the name.")
         if not inverted:
             return
-        if flags := given_flags(self, "steps", "align", "face", "landmarks", "sideways"):
+        if flags := given_flags(self, "method", "seed", "steps", "align", "face", "landmarks", "sideways"):
             raise ConfigError(
                 f"{', '.join(flags)}: for inverting an image, and {str(sources[0])!r} is inverted already. Leave out "
                 "what is for that, or give the image."
@@ -140,8 +143,15 @@ class EditingArguments(ModelArguments, InversionArguments):
             inversion = Inversion.load(source, inverter)
         else:
             points = self.landmarks_of(source)
-            align = ALIGN[self.align]
-            inversion = inverter.invert(source, steps=self.steps, align=align, face=self.face, landmarks=points)
+            inversion = inverter.invert(
+                source,
+                method=self.method,
+                seed=self.seed,
+                steps=self.steps,
+                align=ALIGN[self.align],
+                face=self.face,
+                landmarks=points,
+            )
         for edit, strengths in sweeps:
             if len(strengths) == 1:
                 inversion = inversion.edit(edit, strengths[0], **self.edit_options)
@@ -167,7 +177,6 @@ class EditArguments(EditingArguments):
         help="what to write: of one input a file (default: its name with _edited.png, in the current folder); of "
         "several, or a folder, the folder for NAME_edited.png of each, made where it is missing (default: edited)",
     )
-    quiet: bool = switch("no progress bar, no figures, no line per image")
     clip: bool = switch(
         "take the files of a folder as the frames of one clip: one face is followed through them, and they share "
         "weight offsets (without it they are separate images)",

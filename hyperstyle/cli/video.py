@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from hyperstyle.cli.arguments import load_inverter, writable_folder
 from hyperstyle.cli.flags import given_flags
-from hyperstyle.cli.inputs import check_no_overwrite, report_left_out
+from hyperstyle.cli.inputs import check_targets, report_left_out
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.cli.starting import EditArguments
 from hyperstyle.errors import ConfigError, EditError, LandmarkError
@@ -35,30 +35,32 @@ def run_video(source: Path, args: EditArguments) -> int:
     from hyperstyle.images.clips.read import Clip
     from hyperstyle.images.clips.write import write_clip
     from hyperstyle.images.frames import FrameFolder, open_frames, write_folder
-    from hyperstyle.video import edit_frames
 
     if args.photo is not None:
         raise ConfigError(f"--photo is for one inversion; {str(source)!r} holds frames of its own. Leave it out.")
-    if flags := given_flags(args, "texts", "layers", "other_model"):
+    if flags := given_flags(args, "texts", "layers", "other_model", "method", "seed"):
         raise ConfigError(f"{', '.join(flags)}: not for folders of frames and clips, which take --edit NAME=VALUE.")
     args.check_face()
     if args.paste_back and args.align == "no":
         raise ConfigError("--paste-back with --align no, which takes frames as they are. Leave out one or the other.")
+    frames = open_frames(source)
+    out = args.out or Path(f"{source.stem}_edited" + ("" if isinstance(frames, FrameFolder) else ".mp4"))
+    overwrite = args.overwrite or args.out is not None or not _is_mp4(out)  # for folders see `check_folder`
+    check_targets([source], [out], what="the input", overwrite=overwrite)
+    _check_out(out, frames, args)
     inverter = load_inverter(args)
     has_faces = inverter.model.domain.aligner == "face"
     if args.paste_back and not has_faces:
         raise ConfigError(f"--paste-back is for faces, and the model {args.model!r} takes whole images. Leave it out.")
-    frames = open_frames(source)
-    out = args.out or Path(f"{source.stem}_edited" + ("" if isinstance(frames, FrameFolder) else ".mp4"))
     edits = _edits(args, inverter)
-    check_no_overwrite([source], [out], "the input")
-    _check_out(out, frames, args)
     writable_folder(out.parent)
     if not has_faces and (args.landmarks is not None or args.align == "yes"):
         raise ConfigError(
             f"--landmarks and --align yes are for faces, and the model {args.model!r} takes whole images. Leave them "
             "out."
         )
+    from hyperstyle.video import edit_frames
+
     aligned = args.align != "no" and has_faces
     with progress_bar(args.quiet, unit="frame") as show:
         track = _track(args, inverter, frames, show) if aligned else None
@@ -79,7 +81,8 @@ def run_video(source: Path, args: EditArguments) -> int:
             write_clip(edited, out, like=frames)
         else:
             write_clip(edited, out, args.rate or _RATE)
-    print(out)
+    if not args.quiet:
+        print(out)
     return report_left_out(Listing(frames.files, frames.left_out)) if isinstance(frames, FrameFolder) else 0
 
 

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
 from hyperstyle.images.color_modes import as_photo, flatten, quiet, upright
 from hyperstyle.images.formats import MAX_PIXELS, check_opened, open_image
 from hyperstyle.io.limits import oddity
+
+if TYPE_CHECKING:  # who only lists or writes images does not wait for torch
+    from torch import Tensor
 
 
 class BinaryFile(Protocol):
@@ -31,9 +33,9 @@ class BinaryFile(Protocol):
         """The next `size` bytes; with -1 all that are left."""
 
 
-ImageSource = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile | Image.Image | npt.NDArray[Any] | Tensor
-)
+ImageSource = Union[
+    str, os.PathLike[str], bytes, bytearray, memoryview, BinaryFile, Image.Image, npt.NDArray[Any], "Tensor"
+]
 """What `load_image` takes."""
 
 MIN_SIDE = 16
@@ -111,6 +113,8 @@ def to_tensor(image: Image.Image) -> Tensor:
 
     The order of operations is that of the published networks' input, so the values agree to the last bit.
     """
+    import torch
+
     pixels = torch.from_numpy(np.array(image if image.mode == "RGB" else flatten(image)))  # [H,W,3]
     return pixels.permute(2, 0, 1).contiguous().float().div(255).sub(0.5).div(0.5)
 
@@ -129,7 +133,7 @@ def to_pil(tensor: Tensor) -> Image.Image:
             f"Expected a float tensor [3, H, W] in [-1, 1], got {tensor.dtype} {list(tensor.shape)}. "
             "For a batch [B, 3, H, W] use to_images."
         )
-    levels = to_levels(tensor).round().to(torch.uint8)
+    levels = to_levels(tensor).round().byte()
     return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
 
 
@@ -139,8 +143,8 @@ def to_levels(tensor: Tensor) -> Tensor:
     Raises:
         ImageError: values that are not finite.
     """
-    values = tensor.detach().to("cpu", torch.float32)
-    finite = torch.isfinite(values)
+    values = tensor.detach().cpu().float()
+    finite = values.isfinite()
     if not bool(finite.all()):
         raise ImageError(
             f"{int((~finite).sum())} of the {values.numel()} values of a tensor {list(tensor.shape)} are not "
@@ -237,7 +241,7 @@ def _opened(source: ImageSource) -> tuple[Image.Image, str]:
         return source, name
     if isinstance(source, np.ndarray):
         return _from_array(source), "The given array"
-    if isinstance(source, Tensor):
+    if "torch" in sys.modules and isinstance(source, sys.modules["torch"].Tensor):
         return _from_tensor(source), "The given tensor"
     if hasattr(source, "read"):
         name = "The image in the given file"

@@ -55,7 +55,7 @@ def export(inversion: Portable, path: str | Path, form: Literal["generator", "of
     if form != "generator" and inversion.overrides:
         raise InversionError(
             f"its method changed weights, parameters or noise maps besides relative offsets, which the form {form!r} "
-            "cannot hold. Export it as form='generator', or save() it."
+            "cannot hold. Export it as form='generator', or keep its .safetensors file."
         )
     if form == "generator":
         save_generator(baked_generator(inversion), path, w=inversion.w[0])

@@ -171,7 +171,9 @@ def read_origin(path: Path) -> dict[str, Any] | None:
 def _meta(path: Path, metadata: Mapping[str, str], kind: type[HyperStyleError]) -> InversionRecord:
     """The record. Raises InversionError for a file of another kind, and `kind` for a damaged record."""
     if metadata.get("format") != _FORMAT:
-        raise InversionError(f"{path} is not an inversion: expected a file written by Inversion.save().")
+        raise InversionError(
+            f"{path} is not an inversion: expected a file that `hyperstyle invert` or Inversion.save() wrote."
+        )
     with _damages(path, kind):
         return InversionRecord.parse(metadata.get("record", ""))
 

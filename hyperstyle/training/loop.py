@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.components import save_torch
+from hyperstyle.io.file_kind import first_line
 from hyperstyle.io.files import append_line, make_folder, write_text
 from hyperstyle.io.opening import parse_json, read_text
 from hyperstyle.training.distributed import on_first, rank
@@ -91,7 +92,7 @@ def fit(
 
     Raises:
         ConfigError: a figure that `step` returned is NaN or infinite; the checkpoints are kept.
-        CheckpointError: the newest checkpoint is of modules or optimizers of other names; the disk has too little
+        CheckpointError: the newest checkpoint is damaged, or of other modules or optimizers; the disk has too little
             space for the checkpoints to come; or a checkpoint or the log cannot be written. Earlier checkpoints are
             kept.
     """
@@ -215,11 +216,21 @@ def _resume(path: Path | None, modules: Mapping[str, Stateful], optimizers: Mapp
         return 0
     from hyperstyle.io.torch_files import load_state
 
-    state = load_state(path)
-    if set(state["modules"]) != set(modules) or set(state["optimizers"]) != set(optimizers):
+    try:
+        return _restore(load_state(path), modules, optimizers)
+    except (CheckpointError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        older = max((file for file in path.parent.glob(_CHECKPOINT) if file < path), default=None)
+        start = "from the beginning" if older is None else f"after the older one, {older.name}"
         raise CheckpointError(
-            f"{path} holds {sorted(state['modules'])}: expected {sorted(modules)}. Use another output folder."
-        )
+            f"The checkpoint {str(path)!r} is damaged or of another network ({first_line(error)}). Delete it, and the "
+            f"same command goes on {start}; or choose another output folder."
+        ) from error
+
+
+def _restore(state: Mapping[str, Any], modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:
+    """Restores modules and optimizers from the content of a checkpoint; returns its number of steps."""
+    if set(state["modules"]) != set(modules) or set(state["optimizers"]) != set(optimizers):
+        raise CheckpointError(f"it holds {', '.join(sorted(state['modules']))}: expected {', '.join(sorted(modules))}")
     for name, module in modules.items():
         module.load_state_dict(state["modules"][name])
     for name, optimizer in optimizers.items():

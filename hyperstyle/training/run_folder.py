@@ -65,9 +65,9 @@ def _flat(tables: Mapping[str, Any]) -> dict[str, Any]:
 def progress(options: TrainOptions) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
     """A function to call after each step: (number of steps done, row of the log).
 
-    It shows a progress bar on the standard error, unless `run.quiet` is set, and writes curves for TensorBoard into
-    `tensorboard/` of the run's folder, if `run.tensorboard` is set and TensorBoard is installed. Of several processes
-    only the first does.
+    It shows a progress bar on the standard error where that is a terminal, unless `run.quiet` is set. It writes curves
+    for TensorBoard into `tensorboard/` of the run's folder, if `run.tensorboard` is set and TensorBoard is installed.
+    Of several processes only the first does.
     """
     from tqdm import tqdm
 
@@ -83,7 +83,7 @@ def progress(options: TrainOptions) -> Iterator[Callable[[int, Mapping[str, floa
         nonlocal bar
         if bar is None:
             is_quiet = options.run.quiet or rank() != 0
-            bar = tqdm(total=options.optim.steps, initial=done - 1, unit="step", disable=is_quiet)
+            bar = tqdm(total=options.optim.steps, initial=done - 1, unit="step", disable=is_quiet or None)
         if "loss" in row:
             bar.set_postfix(loss=f"{row['loss']:.4g}", refresh=False)
         bar.update()

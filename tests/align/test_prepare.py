@@ -144,7 +144,7 @@ def test_an_image_of_one_color_or_of_few_pixels_is_doubtful(align: Any) -> None:
 
 def test_what_contradicts_the_domain_or_itself_is_refused(photo: Image.Image) -> None:
     cars = DOMAINS["cars"]
-    with pytest.raises(ConfigError, match=r"'cars' images are not aligned; use align='auto' or False"):
+    with pytest.raises(ConfigError, match=r"'cars' images are not aligned; use align='auto' or align=False"):
         prepare_one(photo, domain=cars, align=True)
     with pytest.raises(ConfigError, match="not aligned by them"):
         prepare_one(photo, POINTS, domain=cars)

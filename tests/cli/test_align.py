@@ -85,7 +85,7 @@ def test_a_photo_that_fails_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize(
-    ("faces", "face", "message"), [([], "largest", "no face found in 'photo.png' (200x150 px)"), (TWO, "2", "face=2")]
+    ("faces", "face", "message"), [([], "largest", "no face found in 'photo.png' (200x150 px)"), (TWO, "2", "--face 2")]
 )
 def test_a_face_that_is_not_there_is_one_line_that_says_so(
     photo: Image.Image,

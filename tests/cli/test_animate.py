@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from hyperstyle.cli import main
+from hyperstyle.images.clips.read import open_clip
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 
@@ -67,6 +68,30 @@ def test_paste_back_animates_the_photo(tiny_model_dir: Path, inverted: Path) -> 
         assert animation.n_frames == 4  # type: ignore[attr-defined]
 
 
+def test_a_clip_is_written_where_the_name_says_so_and_quiet_says_nothing(
+    tiny_model_dir: Path, inverted: Path, capsys: Captured
+) -> None:
+    pytest.importorskip("av")
+    arguments = ("me.safetensors", "--edit", "age=-2:2:3", "--out", "age.mp4", "--rate", "10", "--quiet")
+    assert animate(tiny_model_dir, *arguments) == 0
+    assert capsys.readouterr() == ("", "")
+    clip = open_clip("age.mp4")
+    assert (len(list(clip)), clip.rate) == (4, 10)
+
+
+def test_an_earlier_animation_is_not_replaced_unless_told(
+    tiny_model_dir: Path, inverted: Path, capsys: Captured
+) -> None:
+    assert animate(tiny_model_dir, "me.safetensors", "--edit", "age=-2:2:3") == 0
+    before = Path("me_animated.webp").read_bytes()
+    other = ("me.safetensors", "--edit", "smile=-2:2:3")
+    assert animate(tiny_model_dir, *other) == 2
+    assert "'me_animated.webp' is there already" in capsys.readouterr().err
+    assert Path("me_animated.webp").read_bytes() == before
+    assert animate(tiny_model_dir, *other, "--overwrite") == 0
+    assert Path("me_animated.webp").read_bytes() != before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -77,7 +102,7 @@ def test_paste_back_animates_the_photo(tiny_model_dir: Path, inverted: Path) -> 
         (["me.png", "you.png", "--edit", "age=0:1:3"], "a range (age) and two inputs"),
         (["me.png", "you.png", "--frames", "1"], "--frames 1: expected 2 to 999"),
         (["me.png", "you.png", "--paste-back"], "--paste-back is for one input"),
-        (["me.png", "you.png", "--out", "x.png"], "a name that ends in .gif or .webp"),
+        (["me.png", "you.png", "--out", "x.png"], "a name that ends in .gif, .webp or .mp4"),
         (["me.png", "you.png", "--size", "0"], "a longer side of 0 pixels"),
         (["me.png", "you.png", "--rate", "0"], "0 frames per second"),
         (["me.png", "gone.png"], "no file 'gone.png'"),

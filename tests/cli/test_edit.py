@@ -50,6 +50,36 @@ def test_an_image_is_inverted_first(tiny_model_dir: Path, inverted: Path) -> Non
     assert Path("me_edited.png").read_bytes() == Path("from_file.png").read_bytes()
 
 
+def test_an_image_is_inverted_by_the_method_and_seed_asked_for(
+    tiny_model_dir: Path, inverted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+    real = HyperStyleInverter.invert
+    monkeypatch.setattr(HyperStyleInverter, "invert", lambda *a, **k: (asked.append(k), real(*a, **k))[1])
+    assert edit(tiny_model_dir, "me.png", "--edit", "age=2", "--align", "no", "--method", "w-encoder") == 0
+    inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+    inversion = inverter.invert("me.png", method="w-encoder", align=False)
+    with Image.open("me_edited.png") as shown:
+        assert shown.tobytes() == inversion.edit("age", 2).image.tobytes()
+    edit(tiny_model_dir, "me.png", "--edit", "age=2", "--align", "no", "--seed", "7", "--overwrite")
+    assert [call.get("seed") for call in asked] == [None, None, 7]
+
+
+def test_a_second_edit_of_an_image_does_not_replace_the_first_unless_told(
+    tiny_model_dir: Path, inverted: Path, capsys: Captured
+) -> None:
+    assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2") == 0
+    before = Path("me_edited.png").read_bytes()
+    other = ("me.safetensors", "--edit", "smile=2")
+    assert edit(tiny_model_dir, *other) == 2
+    assert "the result 'me_edited.png' is there already. Choose another --out" in capsys.readouterr().err
+    assert Path("me_edited.png").read_bytes() == before
+    assert edit(tiny_model_dir, *other, "--overwrite") == 0
+    assert Path("me_edited.png").read_bytes() != before
+    assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2", "--out", "me_edited.png") == 0
+    assert Path("me_edited.png").read_bytes() == before, "a file that --out names is replaced"
+
+
 def test_a_range_gives_a_strip_with_one_image_per_strength(tiny_model_dir: Path, inverted: Path) -> None:
     widths = []
     for count in (3, 6):
@@ -187,6 +217,8 @@ def test_a_text_is_an_edit_of_a_model_that_knows_texts(
         (["me.safetensors", "you.safetensors", "--edit", "age=2", "--steps", "1"], "--steps: for inverting"),
         (["gone.safetensors", "--edit", "age=2"], "gone.safetensors"),
         (["me.txt", "--edit", "age=2"], "me.txt"),
+        (["me.safetensors", "--edit", "age=2", "--method", "pti", "--seed", "1"], "--method, --seed: for inverting"),
+        ([".", "--clip", "--edit", "age=2", "--method", "pti"], "--method: not for folders of frames and clips"),
         (["fake.safetensors", "--edit", "age=2"], "fake.safetensors"),
     ],
 )
@@ -262,11 +294,10 @@ class TestSeveral:
         arguments = ["--edit", "age=2", "--align", "no", "--quiet"]
         assert edit(tiny_model_dir, "me.png", "me.safetensors", "people/*2.png", *arguments) == 0
         assert capsys.readouterr().out == ""
-        folder_name = Path.cwd().name
-        names = ["002_edited.png", f"{folder_name}_me_edited.png", "me_edited.png"]
+        names = ["002_edited.png", "me_png_edited.png", "me_safetensors_edited.png"]
         assert sorted(file.name for file in Path("edited").iterdir()) == sorted(names)
         assert Path("edited/002_edited.png").read_bytes() == people[1].read_bytes()
-        assert Path("edited", f"{folder_name}_me_edited.png").read_bytes() == Path("edited/me_edited.png").read_bytes()
+        assert Path("edited", names[1]).read_bytes() == Path("edited", names[2]).read_bytes()
 
     def test_one_that_fails_does_not_stop_the_others(
         self, tiny_model_dir: Path, people: list[Path], capsys: Captured

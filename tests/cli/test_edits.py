@@ -46,6 +46,16 @@ def direction(tmp_path: Path) -> Path:
     return tmp_path / "older.pt"
 
 
+def test_the_model_may_be_named_before_or_after_the_action(
+    model: Path, direction: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, words in (("first", ("--model", model, "add")), ("second", ("add", "--model", model))):
+        assert command(*words, direction, "--name", name) == 0
+    assert list(listed(model, capsys)) == ["age", "first", "second", "smile"]
+    with pytest.raises(ConfigError, match="is the bundled model"):
+        command("add", direction, "--name", "third")
+
+
 def test_the_list_tells_space_range_unit_source_and_maker(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inverter = HyperStyleInverter.from_pretrained(model, device="cpu")
     fingerprint_here = inverter.model.generator_fingerprint

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hyperstyle.cli.inputs import find_images, output_names
-from hyperstyle.errors import ImageError
+from hyperstyle.cli.inputs import Failure, Inputs, find_images, output_names, report
+from hyperstyle.errors import ConfigError, ImageError
 
 ENDINGS = (".png", "_sheet.png", ".safetensors")
 
@@ -87,7 +87,40 @@ def test_what_names_no_image_is_a_failure_with_its_reason(in_tmp_path: Path, tex
 
 def test_images_of_the_same_name_get_different_output_names() -> None:
     images = [Path("a/me.png"), Path("b/me.jpg"), Path("b/me.png"), Path("b/ME.webp")]
-    assert output_names(images, ENDINGS) == ["me", "b_me", "me_2", "ME_3"]
+    assert output_names(images, ENDINGS) == ["me", "me_jpg", "me_png", "ME_webp"]
+    assert output_names([Path("a/me.png"), Path("b/me.png"), Path("c/b/me.png")], ENDINGS) == ["me", "b_me", "me_2"]
+
+
+def test_names_in_a_folder_that_grows_do_not_depend_on_the_order() -> None:
+    later = [Path("a/me.gif"), Path("a/me.png"), Path("a/you.png")]
+    assert output_names(later, ENDINGS) == ["me_gif", "me_png", "you"]
+    assert output_names(later[::-1], ENDINGS) == ["you", "me_png", "me_gif"]
+    assert output_names([Path("a/me"), Path("a/me.png")], ENDINGS) == ["me", "me_png"]
+
+
+def test_names_of_results_are_checked_before_the_first_is_written(in_tmp_path: Path) -> None:
+    touch(in_tmp_path, "a.png", "b.png", "out/b_edited.png", "out/c_edited.png", f"{'x' * 244}.png")
+    with pytest.raises(ConfigError, match=r"'out/b_edited.png' is there already. Choose another --out, or replace"):
+        Inputs.find(["a.png", "b.png"], Path("out"), ["_edited.png"], overwrite=False)
+    assert Inputs.find(["a.png", "b.png"], Path("out"), ["_edited.png"], overwrite=True).names == ["a", "b"]
+    assert Inputs.find(["a.png"], Path("out"), ["_edited.png"], overwrite=False).names == ["a"]
+    with pytest.raises(ConfigError, match="would have a name of 256 bytes: a file has at most 255"):
+        Inputs.find(["x*.png"], Path("out"), ["_longest.png"], overwrite=True)
+    assert Inputs.find(["x*.png"], Path("out"), ["_edited.png"], overwrite=True).names == ["x" * 244]
+    with pytest.raises(ConfigError, match=r"would replace an image to read"):
+        Inputs.find(["a.png"], Path(), [".png"], overwrite=True)
+
+
+def test_a_reason_that_several_share_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    failures = [Failure(f"{name}.png", f"no face in '{name}.png': pass\nlandmarks=...") for name in "abc"]
+    assert report([*failures[:2], Failure("d.png", "is none"), failures[2]], 9) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "hyperstyle: 4 of 9 failed:",
+        "  a.png, b.png, c.png: no face in it: pass --landmarks",
+        "  d.png: is none",
+    ]
+    report(failures[:1], 1)
+    assert "  a.png: no face in 'a.png': pass --landmarks" in capsys.readouterr().err
 
 
 def test_an_image_called_like_the_sheet_of_another_does_not_share_its_file() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import re
 import signal
 import sys
 import threading
@@ -15,6 +17,7 @@ import pytest
 
 from hyperstyle import cli
 from hyperstyle.cli import flags
+from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import HyperStyleError, shown
 from hyperstyle.io.files import atomic_write
 
@@ -142,6 +145,89 @@ def test_a_warning_is_one_line_without_the_place_in_the_code(
         warnings.simplefilter("always")
         assert cli.main(["info"]) == 0
     assert capsys.readouterr().err == "hyperstyle: warning: looks wrong\n"
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_same_warning_of_every_image_is_said_once_with_the_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: cli.info.InfoArguments) -> int:
+        for name, error in (("a", 0.31), ("b", 0.5), ("c", 0.72)):
+            warnings.warn(f"'{name}.png': far away (L2 {error}). Pass landmarks=...", UserWarning, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+        return 0
+
+    replace_info(monkeypatch, run)
+    assert cli.main(["info"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "hyperstyle: warning: 'a.png': far away (L2 0.31). Pass --landmarks",
+        "hyperstyle: warning: something else",
+        "hyperstyle: warning: 'a.png': far away (L2 0.31). The same for 'b.png', 'c.png'.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["invret", "me.jpg"], "Did you mean 'invert'? Help: hyperstyle --help"),
+        (["fit", "gansapce"], "Did you mean 'ganspace'? Help: hyperstyle fit --help"),
+        (["edit", "a.png", "--edit", "age=1", "--modle", "x"], "Did you mean --model? Help: hyperstyle edit --help"),
+        (
+            ["edits", "add", "f.pt", "--name", "x", "-y"],
+            "unrecognized arguments: -y. Help: hyperstyle edits add --help",
+        ),
+        (["invert", "a.png", "--align", "on"], "Available: auto, no, yes. Help: hyperstyle invert --help"),
+    ],
+)
+def test_a_wrong_word_gets_the_close_one_and_the_help_of_its_command(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_of(argv) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Pass landmarks=..., or align=False if it is one.", "Pass --landmarks, or --align no if it is one."),
+        ("with method='hyperstyle+offsets', steps=50.", "with --method hyperstyle+offsets, --steps 50."),
+        ("as DlibDetector(sideways=True) does", "as --sideways does"),
+        ("take it with other_model=True.", "take it with --other-model."),
+        ("'face=1.png' and --edit face=2, a/face=3", "'face=1.png' and --edit face=2, a/face=3"),
+    ],
+)
+def test_arguments_in_messages_are_flags(message: str, expected: str) -> None:
+    assert flags.as_flags(message) == expected
+
+
+def test_no_message_of_the_library_keeps_an_argument_that_is_a_flag() -> None:
+    root = Path(cli.__file__).parents[1]
+    spelled = re.compile(rf"(?<![\w'/-])({'|'.join(flags._KEYWORDS)})=")
+    kept, found = [], 0
+    for file in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "warn"):
+                for text in ast.walk(node):
+                    if isinstance(text, ast.Constant) and isinstance(text.value, str) and spelled.search(text.value):
+                        found += 1
+                        if spelled.search(flags.as_flags(f"{text.value}1" if text.value[-1] == "=" else text.value)):
+                            kept.append(f"{file.name}: {text.value}")
+    assert found > 8
+    assert kept == []
+
+
+def test_a_progress_bar_is_for_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for is_terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
+        with progress_bar(False) as show:
+            show("fitting", 1, 2)
+            show("measuring", 1, 2)
+        assert ("measuring" in capsys.readouterr().err) == is_terminal
+    with progress_bar(True) as show:
+        show("fitting", 1, 2)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_bug_in_the_library_is_one_line_and_its_traceback_is_shown_on_request(

@@ -151,7 +151,7 @@ def test_large_frames_are_reduced_and_small_ones_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("frames", "name", "options", "error", "message"),
     [
-        (2, "x.png", {}, ConfigError, "a name that ends in .gif or .webp"),
+        (2, "x.png", {}, ConfigError, "a name that ends in .gif, .webp or .mp4"),
         (1, "x.gif", {}, ConfigError, "1 frame"),
         (2, "x.gif", {"rate": 100}, ConfigError, "100 frames per second"),
         (2, "x.gif", {"rate": float("nan")}, ConfigError, "nan frames per second"),

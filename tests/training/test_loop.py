@@ -17,7 +17,7 @@ from hyperstyle.training.options import RunOptions
 from hyperstyle.training.ranger import Ranger
 
 
-def train(folder: Path, steps: int, *, stop_after: int | None = None, seed: int = 0) -> nn.Linear:
+def train(folder: Path, steps: int, *, stop_after: int | None = None, seed: int = 0, keep: int = 1) -> nn.Linear:
     """Regression of a fixed map; `stop_after` interrupts it as a crash would."""
     torch.manual_seed(seed)
     model = nn.Linear(4, 2)
@@ -38,7 +38,7 @@ def train(folder: Path, steps: int, *, stop_after: int | None = None, seed: int 
         {"model": model},
         {"adam": optimizer},
         LearningRateSchedule(1e-2, steps, warmup=2),
-        RunOptions(str(folder), evaluate_every=5, save_every=5, keep=1),
+        RunOptions(str(folder), evaluate_every=5, save_every=5, keep=keep),
         evaluate=lambda done: {"norm": model.weight.norm().item()},
     )
     return model
@@ -67,6 +67,38 @@ def test_rows_after_the_checkpoint_are_written_once(tmp_path: Path) -> None:
     train(tmp_path, 10)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "other content", "other shapes"])
+def test_of_a_damaged_newest_checkpoint_the_older_one_is_offered_and_goes_on(tmp_path: Path, damage: str) -> None:
+    uninterrupted = train(tmp_path / "uninterrupted", 15)
+    run = tmp_path / "run"
+    train(run, 10, keep=2)
+    newest, older = run / "checkpoint-00000010.pt", run / "checkpoint-00000005.pt"
+    if damage in ("cut off", "empty"):
+        newest.write_bytes(newest.read_bytes()[: 900 if damage == "cut off" else 0])
+    elif damage == "other content":
+        torch.save({"step": 10}, newest)
+    else:
+        state = torch.load(newest)
+        state["modules"]["model"]["weight"] = torch.zeros(3, 3)
+        torch.save(state, newest)
+    log = (run / "log.jsonl").read_text()
+    with pytest.raises(CheckpointError) as caught:
+        train(run, 15, keep=2)
+    message = str(caught.value)
+    assert f"The checkpoint {str(newest)!r} is damaged" in message
+    assert "Delete it, and the same command goes on after the older one, checkpoint-00000005.pt;" in message
+    assert (run / "log.jsonl").read_text() == log, "nothing has changed"
+    newest.unlink()
+    resumed = train(run, 15, keep=2, seed=99)
+    assert torch.equal(uninterrupted.weight, resumed.weight)
+    for file in run.glob("*.pt"):
+        file.write_bytes(b"")
+    older.unlink(missing_ok=True)
+    (run / "checkpoint-00000010.pt").unlink()
+    with pytest.raises(CheckpointError, match="the same command goes on from the beginning"):
+        train(run, 20)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

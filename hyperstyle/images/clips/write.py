@@ -1,11 +1,11 @@
-"""Writing frames as an MP4 file, with the times, the audio and the title of the clip that they come from."""
+"""Writing frames: as an MP4 file, with the times, audio and title of the clip that they come from, as GIF or WebP."""
 
 from __future__ import annotations
 
 import math
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,7 @@ from PIL import Image
 from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
 from hyperstyle.images.clips.color import BT709, STUDIO_RANGE
 from hyperstyle.images.clips.read import Clip, check_pyav, file_start
+from hyperstyle.images.save import write_encoded
 from hyperstyle.io.files import atomic_write
 
 # What players expect in an MP4 file, by the names of FFmpeg's decoders.
@@ -27,6 +28,10 @@ _MAX_TICKS = 1_000_000  # ticks per second; times that need more are rounded to 
 _DEFAULT_TICKS = 90_000
 _LARGEST_PART = 1001  # of the fraction that a rate is written as
 _MIN_RATE = Fraction(1, 1000)  # frames per second; rates are written as fractions of small numbers
+
+_ANIMATIONS = {".gif": "GIF", ".webp": "WEBP", ".mp4": "MP4"}
+_RATES = (1.0, 50.0)  # of animations: players show frames of less than 20 ms for 100 ms
+_PALETTE_FRAMES = 8  # frames from which the colors of a GIF are chosen
 
 
 def check_clip(path: str | os.PathLike[str], rate: Fraction | float = 25) -> None:
@@ -83,6 +88,55 @@ def write_clip(
         except av.FFmpegError as error:
             reason = error.strerror or str(error)
             raise ImageError(f"The clip {os.fspath(path)!r} cannot be encoded or written: {reason}.") from error
+
+
+def check_animation(path: str | os.PathLike[str], rate: float, longest: int | None = None) -> None:
+    """Raises what `strips.animate` would for this path, rate and longer side. Call it before making frames."""
+    kind = _ANIMATIONS.get(Path(path).suffix.lower())
+    if kind is None:
+        raise ConfigError(f"{os.fspath(path)!r} cannot be an animation: give a name that ends in .gif, .webp or .mp4.")
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise ConfigError(f"an animation of {rate:g} frames per second: expected {_RATES[0]:g} to {_RATES[1]:g}.")
+    if longest is not None and longest < 1:
+        raise ConfigError(f"an animation with a longer side of {longest} pixels: expected 1 or more.")
+    if kind == "MP4":
+        check_clip(path, rate)
+
+
+def write_animation(images: Sequence[Image.Image], path: str | os.PathLike[str], rate: float, *, back: bool) -> None:
+    """Writes RGB images of one size as a GIF or WebP that repeats, or as an MP4; see `strips.animate`.
+
+    Raises:
+        ConfigError: fewer than 2 images, or what `check_animation` refuses.
+        ImageError: images of different sizes, or a file that cannot be written. Nothing is left behind then.
+        MissingDependencyError: .mp4 without PyAV.
+    """
+    check_animation(path, rate)
+    if len(images) < 2:
+        raise ConfigError(f"an animation of {len(images)} frame(s): expected at least 2.")
+    if len(sizes := {image.size for image in images}) > 1:
+        raise ImageError(f"frames of {len(sizes)} sizes, {sorted(sizes)}: an animation has frames of one size.")
+    kind = _ANIMATIONS[Path(path).suffix.lower()]
+    frames = _with_one_palette(images) if kind == "GIF" else list(images)
+    if back:
+        frames += frames[-2:0:-1]
+    if kind == "MP4":
+        write_clip(frames, path, rate)
+        return
+    options: dict[str, Any] = {"quality": 90} if kind == "WEBP" else {"disposal": 1}
+    more = {"save_all": True, "append_images": frames[1:], "duration": round(1000 / rate), "loop": 0}
+    write_encoded(frames[0], path, kind, **more, **options)
+
+
+def _with_one_palette(images: Sequence[Image.Image]) -> list[Image.Image]:
+    """The images in 256 colors that are the same for all, so that what does not move does not flicker."""
+    sampled = images[:: math.ceil(len(images) / _PALETTE_FRAMES)]
+    width, height = images[0].size
+    page = Image.new("RGB", (width, height * len(sampled)))
+    for place, image in enumerate(sampled):
+        page.paste(image, (0, place * height))
+    palette = page.quantize(256, kmeans=2)  # without it, small things such as eyes lose their colors
+    return [image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for image in images]
 
 
 def _ticks(times: list[Fraction]) -> tuple[Fraction, list[int]]:
