@@ -190,7 +190,7 @@ def _open_unlimited(file: str | io.BytesIO) -> Image.Image:
                 continue
             if isinstance(file, io.BytesIO):
                 file.seek(0)
-            return open_format(file, "")  # a path is opened, and closed where it is of another format
+            return open_format(cast(Any, file), "")  # a path is opened, and closed where it is of another format
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
     raise UnidentifiedImageError
