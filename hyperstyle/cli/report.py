@@ -87,9 +87,7 @@ class ReportArguments(StudyArguments):
     shown: int = flag(default=4, metavar="N", help="images on each sheet (default: 4)")
     adapt: int | None = flag(metavar="STEPS", help=argparse.SUPPRESS)
     photos: Path | None = flag(metavar="FOLDER", help="images of your own from outside the domain")
-    lpips: str = flag(
-        choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no evaluator"
-    )
+    lpips: str = flag(choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no evaluator")
     fid: str | None = flag(
         nargs="?",
         const="",

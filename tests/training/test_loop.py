@@ -163,7 +163,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 
 def test_a_checkpoint_of_other_modules_is_refused(tmp_path: Path) -> None:
     train(tmp_path, 5)
-    with pytest.raises(CheckpointError, match="Use another output folder"):
+    with pytest.raises(CheckpointError, match="or choose another output folder"):
         fit(lambda i: {}, {}, {}, Schedule(1e-2, 9), RunOptions(str(tmp_path)))
 
 
