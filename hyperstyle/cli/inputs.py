@@ -28,7 +28,7 @@ _MAX_NAME = 255  # bytes of a file's name, on all common disks
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that gave no result, and why."""
+    """An input that gave no result, by its path or as it was typed, and the reason."""
 
     source: str
     reason: str
