@@ -105,6 +105,10 @@ BAD_ARGUMENTS = (
     "export gone.safetensors --out x.pt",
     "edits add x --model avatars --name a",
     "edits --model M add x --name a",
+    "evaluate reconstruction --count 0",
+    "evaluate editing --json gone/x.json",
+    "bench --json gone/x.json",
+    "fit sefa --out me.png/x",
 )
 
 

@@ -109,11 +109,11 @@ def _add_case_arguments(parser: argparse.ArgumentParser, prefix: str) -> None:
 
 
 def _run_loading(args: argparse.Namespace) -> int:
+    _check_own(args, "loading")
     from hyperstyle.cli.bench_text import loading_text
     from hyperstyle.evaluation.loading import measure_loading
     from hyperstyle.io.hub import resolve
 
-    _check_own(args, "loading")
     official = [path for path in (args.official, args.encoder) if path is not None]
     report = measure_loading(
         resolve(args.model), official=official, image=args.image, steps=args.steps, repeats=args.repeat
@@ -124,12 +124,12 @@ def _run_loading(args: argparse.Namespace) -> int:
 
 def _run_speed(args: argparse.Namespace) -> int:
     """Prints what `measure_speed` finds and writes it; 1 where the library and the plain path differ too much."""
+    check_output_files(args, speed_json="JSON")
     from hyperstyle.cli.bench_text import speed_text
     from hyperstyle.evaluation.cases import Workload
     from hyperstyle.evaluation.speed import BROKEN, measure_speed
 
     case, work = _case(args, _OWN), Workload(**_given(args, _OWN, "steps", "batch"))
-    check_output_files(args, speed_json="JSON")
     with progress_bar(args.speed_quiet) as show:
         report = measure_speed(case, work, args.speed_rows, show)
     _write_json(args.speed_json, report)
@@ -147,13 +147,13 @@ def _run_speed(args: argparse.Namespace) -> int:
 
 
 def _run_scaling(args: argparse.Namespace) -> int:
+    _check_own(args, "scaling")
+    check_output_files(args, json="JSON", plot="PNG")
     from hyperstyle.cli.bench_text import scaling_text
     from hyperstyle.evaluation.plots import check_matplotlib, scaling_plot
     from hyperstyle.evaluation.scaling import measure_scaling
 
-    _check_own(args, "scaling")
     case = _case(args, "")
-    check_output_files(args, json="JSON", plot="PNG")
     if args.plot is not None:
         check_matplotlib()
     with progress_bar(args.quiet) as show:

@@ -64,14 +64,14 @@ class DataArguments(ResultArguments):
                 than PNG.
             MissingDependencyError: a plot without matplotlib.
         """
-        from hyperstyle.evaluation.plots import check_matplotlib
-
         for name, smallest in {"count": 1, **least}.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise ConfigError(f"--{name} {value}: expected {smallest} or more.")
         check_output_files(self, json="JSON", sheet="PNG", plot="PNG", equal_effect="PNG")
         if self.plot is not None or vars(self).get("equal_effect") is not None:
+            from hyperstyle.evaluation.plots import check_matplotlib
+
             check_matplotlib()
 
     def images(self, inverter: HyperStyleInverter, count: int | None) -> tuple[EvaluationImages, Tensor]:
@@ -163,6 +163,7 @@ class EvaluateEditingArguments(DataArguments):
 
 def run_reconstruction(args: ReconstructionArguments) -> int:
     """Prints the tables of `evaluate_reconstruction` and writes what was asked for."""
+    args.check(curve=0, optimized=0)
     from hyperstyle.cli.evaluate_text import reconstruction_text
     from hyperstyle.evaluation import evaluate_reconstruction
     from hyperstyle.evaluation.grids import reconstruction_grid
@@ -172,7 +173,6 @@ def run_reconstruction(args: ReconstructionArguments) -> int:
         return _run_methods(args)
     curve = 10 if args.curve is None else args.curve
     count = 32 if args.optimized is None else args.optimized
-    args.check(curve=0, optimized=0)
     inverter = load_inverter(args)
     settings = _optimization(count, inverter)
     images, crops = args.images(inverter, args.count)
@@ -195,6 +195,7 @@ def run_reconstruction(args: ReconstructionArguments) -> int:
 
 def _run_methods(args: ReconstructionArguments) -> int:
     """Prints the table of `evaluate_methods` and writes what was asked for."""
+    args.check()
     from hyperstyle.cli.evaluate_text import methods_text
     from hyperstyle.evaluation import methods
     from hyperstyle.evaluation.engine import Trial
@@ -204,7 +205,6 @@ def _run_methods(args: ReconstructionArguments) -> int:
     for name in ("curve", "optimized"):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} and --methods do not go together: --methods compares what it names.")
-    args.check()
     inverter = load_inverter(args)
     trials: list[Trial] = []
     for text in args.methods or ():
@@ -220,13 +220,13 @@ def _run_methods(args: ReconstructionArguments) -> int:
 
 def run_editing(args: EvaluateEditingArguments) -> int:
     """Prints the tables of `evaluate_editing`, those at equal effect where asked for, and writes what was asked for."""
+    args.check(points=2, optimized=0)
     from hyperstyle.cli.evaluate_text import editing_text, equal_effect_text
     from hyperstyle.evaluation import evaluate_editing, plots
     from hyperstyle.evaluation.editing import measurable_edits
     from hyperstyle.evaluation.grids import editing_grid
     from hyperstyle.evaluation.methods import evaluate_equal_effect
 
-    args.check(points=2, optimized=0)
     inverter = load_inverter(args)
     edits = measurable_edits(inverter.model, args.edits)
     settings = _optimization(args.optimized, inverter)

@@ -251,6 +251,11 @@ def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str
             written, or an edit whose name is no name of a folder.
         MissingDependencyError: a plot without matplotlib. What loading a model raises.
     """
+    out = writable_folder(args.out)
+    for file in (args.plot, vars(args).get("save_table")):
+        if file is not None:
+            writable_folder(file.parent)
+    check_output_files(args, plot="image", save_table="NumPy")
     import torch
 
     from hyperstyle.edits import save_edit
@@ -261,11 +266,6 @@ def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str
 
     if args.plot is not None:
         check_matplotlib()
-    out = writable_folder(args.out)
-    for file in (args.plot, vars(args).get("save_table")):
-        if file is not None:
-            writable_folder(file.parent)
-    check_output_files(args, plot="image", save_table="NumPy")
     model = load_inverter(args).model
     evaluator = _evaluator(args, model)
     with progress_bar(args.quiet) as show:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
-from hyperstyle.cli.flags import command, output_folder, positional
+from hyperstyle.cli.flags import command, output_folder, positional, switch
+from hyperstyle.cli.inputs import check_targets
 from hyperstyle.errors import InversionError
 
 
@@ -23,6 +24,7 @@ class ImportArguments(ModelArguments):
         help="folder with latents.npy and weight_deltas; or a latents.npy alone, for codes without offsets",
     )
     out: Path = output_folder("inversions")
+    overwrite: bool = switch("replace inversions that are there already")
 
 
 def run(args: ImportArguments) -> int:
@@ -31,6 +33,7 @@ def run(args: ImportArguments) -> int:
 
     names = official_names(args.input)
     files = _files(args.input, names)
+    check_targets([], [args.out / file for file in files], overwrite=args.overwrite)
     out = writable_folder(args.out)
     inverter = load_inverter(args)
     for name, file in zip(names, files, strict=True):

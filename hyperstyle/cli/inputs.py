@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import itertools
 import os
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Container, Generator, Iterable, Sequence
@@ -231,14 +232,18 @@ def read_ahead(
 def report(failures: Sequence[Failure], total: int) -> int:
     """Lists the failures, of `total` inputs, on stderr, and returns the exit code: 1 if there are any, else 0.
 
-    A reason that several inputs share, but for their own names in it, is printed once, after all their names.
+    A reason that several inputs share is printed once, after all their names; in it, NAME is that of each.
     """
     if not failures:
         return 0
     print(f"hyperstyle: {len(failures)} of {total} failed:", file=sys.stderr)
     groups: dict[str, list[Failure]] = {}
     for failure in failures:
-        groups.setdefault(failure.reason.replace(repr(failure.source), "it"), []).append(failure)
+        shared = failure.reason.replace(repr(failure.source), "NAME")
+        shared = re.sub(
+            rf"(?<=[/\\']){re.escape(Path(failure.source).stem)}(?=[._'])", "NAME", shared
+        )  # of its results
+        groups.setdefault(shared, []).append(failure)
     for shared, group in groups.items():
         reason = group[0].reason if len(group) == 1 else shared
         print(f"  {', '.join(failure.source for failure in group)}: {as_flags(reason)}", file=sys.stderr)

@@ -218,12 +218,14 @@ def _resume(path: Path | None, modules: Mapping[str, Stateful], optimizers: Mapp
 
     try:
         return _restore(load_state(path), modules, optimizers)
+    except torch.cuda.OutOfMemoryError:
+        raise
     except (CheckpointError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         older = max((file for file in path.parent.glob(_CHECKPOINT) if file < path), default=None)
         start = "from the beginning" if older is None else f"after the older one, {older.name}"
         raise CheckpointError(
-            f"The checkpoint {str(path)!r} is damaged or of another network ({first_line(error)}). Delete it, and the "
-            f"same command goes on {start}; or choose another output folder."
+            f"The checkpoint {str(path)!r} cannot be used ({first_line(error)}). If it is damaged, delete it, and the "
+            f"same command goes on {start}. If it is of another run, choose another output folder."
         ) from error
 
 

@@ -201,7 +201,10 @@ def test_editing_at_equal_effect_without_optimization_takes_all_images(
     assert [path.name for path in in_tmp_path.iterdir()] == ["equal.png"]
 
 
-def test_progress_is_shown_on_stderr(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_on_a_terminal(
+    tiny_model_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     arguments = ["--model", str(tiny_model_dir), "--count", "1", "--device", "cpu", "--optimized", "0"]
     assert main(["evaluate", "reconstruction", *arguments]) == 0
     assert "hyperstyle, step by step: 100%" in capsys.readouterr().err

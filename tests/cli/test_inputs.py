@@ -112,15 +112,17 @@ def test_names_of_results_are_checked_before_the_first_is_written(in_tmp_path: P
 
 
 def test_a_reason_that_several_share_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    failures = [Failure(f"{name}.png", f"no face in '{name}.png': pass\nlandmarks=...") for name in "abc"]
+    failures = [
+        Failure(f"{name}.png", f"no face in '{name}.png', 'out/{name}_1.png': pass\nlandmarks=...") for name in "abc"
+    ]
     assert report([*failures[:2], Failure("d.png", "is none"), failures[2]], 9) == 1
     assert capsys.readouterr().err.splitlines() == [
         "hyperstyle: 4 of 9 failed:",
-        "  a.png, b.png, c.png: no face in it: pass --landmarks",
+        "  a.png, b.png, c.png: no face in NAME, 'out/NAME_1.png': pass --landmarks",
         "  d.png: is none",
     ]
     report(failures[:1], 1)
-    assert "  a.png: no face in 'a.png': pass --landmarks" in capsys.readouterr().err
+    assert "  a.png: no face in 'a.png', 'out/a_1.png': pass --landmarks" in capsys.readouterr().err
 
 
 def test_an_image_called_like_the_sheet_of_another_does_not_share_its_file() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,7 @@ def test_a_method_its_steps_and_its_seed_are_passed_on(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hyperstyle.methods.losses.lpips_loss", lambda device: l1)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     save_noise(in_tmp_path / "me.png")
     shown: dict[str, list[Tensor]] = {}
     for seed in ("1", "1", "2"):

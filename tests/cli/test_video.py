@@ -91,8 +91,7 @@ def test_a_clip_becomes_an_mp4_of_the_same_rate(
     pytest.importorskip("av")
     write_clip(open_frames(material / "turn"), material / "turn.mp4", 12)
     assert edit(tiny_model_dir, material / "turn.mp4", "--edit", "age=3", "--paste-back", "--quiet") == 0
-    shown = capsys.readouterr()
-    assert (shown.out, shown.err) == ("turn_edited.mp4\n", "")
+    assert capsys.readouterr() == ("", "")
     clip = open_frames("turn_edited.mp4")
     assert clip.rate == 12  # type: ignore[union-attr]
     assert [frame.size for frame in clip] == [(96, 80)] * 4

@@ -87,8 +87,11 @@ def test_of_a_damaged_newest_checkpoint_the_older_one_is_offered_and_goes_on(tmp
     with pytest.raises(CheckpointError) as caught:
         train(run, 15, keep=2)
     message = str(caught.value)
-    assert f"The checkpoint {str(newest)!r} is damaged" in message
-    assert "Delete it, and the same command goes on after the older one, checkpoint-00000005.pt;" in message
+    assert f"The checkpoint {str(newest)!r} cannot be used (" in message
+    assert (
+        "If it is damaged, delete it, and the same command goes on after the older one, checkpoint-00000005.pt."
+        in message
+    )
     assert (run / "log.jsonl").read_text() == log, "nothing has changed"
     newest.unlink()
     resumed = train(run, 15, keep=2, seed=99)
@@ -169,7 +172,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 
 def test_a_checkpoint_of_other_modules_is_refused(tmp_path: Path) -> None:
     train(tmp_path, 5)
-    with pytest.raises(CheckpointError, match="Use another output folder"):
+    with pytest.raises(CheckpointError, match="of another run, choose another output folder"):
         fit(lambda i: {}, {}, {}, LearningRateSchedule(1e-2, 9), RunOptions(str(tmp_path)))
 
 
