@@ -323,7 +323,13 @@ def test_messages_name_the_file(write: Write) -> None:
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize("name", ["stylegan2_ada_64", "stylegan2_ada_small64"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("stylegan2_ada_64", marks=pytest.mark.slow),  # its images: tests/parity/test_nvidia.py
+        "stylegan2_ada_small64",
+    ],
+)
 def test_a_file_in_the_published_form_is_read_and_gives_the_recorded_images(
     checkpoint_maker: CheckpointMaker, tmp_path: Path, name: str
 ) -> None:

@@ -10,30 +10,36 @@ import torch
 from PIL import Image
 
 from hyperstyle.errors import ConfigError, ModelNotFoundError
+from hyperstyle.evaluation import loading
 from hyperstyle.evaluation.loading import measure_loading, run_in_subprocess, spread
 from hyperstyle.io.components import load_tensors
 from hyperstyle.io.files import peak_memory
 from hyperstyle.io.hub import resolve
 
 
-def test_every_figure_is_there_and_they_fit_together(tiny_model_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_every_figure_is_there_and_they_fit_together(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
+) -> None:
+    if not apart:  # three processes take ten seconds to start
+        monkeypatch.setattr(loading, "run_in_subprocess", lambda function, *arguments: function(*arguments))
     Image.new("RGB", (32, 32), "red").save(tmp_path / "me.png")
     torch.save({"a": torch.zeros(3)}, tmp_path / "official.pt")
-    loading = measure_loading(
+    measured = measure_loading(
         tiny_model_dir, official=[tmp_path / "official.pt"], image=tmp_path / "me.png", steps=1, repeats=1
     )
     tensors = [load_tensors(file)[0] for file in tiny_model_dir.glob("*/model.safetensors")]
     values = sum(tensor.nbytes for part in tensors for tensor in part.values())
-    assert values < loading["weights"] < values + 100_000  # and the headers
-    assert (loading["model"], loading["steps"], loading["repeats"]) == (str(tiny_model_dir), 1, 1)
-    assert loading["machine"]["dtype"] == "float32"
-    assert loading["machine"]["torch"] == torch.__version__
+    assert values < measured["weights"] < values + 100_000  # and the headers
+    assert (measured["model"], measured["steps"], measured["repeats"]) == (str(tiny_model_dir), 1, 1)
+    assert measured["machine"]["dtype"] == "float32"
+    assert measured["machine"]["torch"] == torch.__version__
     for key in ("seconds", "official_seconds", "official_mapped_seconds"):
-        assert 0 < loading[key]["low"] <= loading[key]["median"] <= loading[key]["high"]
-    if loading["imported"] is not None:
-        low = [loading[key]["low"] for key in ("imported", "loaded", "inverted")]
+        assert 0 < measured[key]["low"] <= measured[key]["median"] <= measured[key]["high"]
+    if measured["imported"] is not None:
+        low = [measured[key]["low"] for key in ("imported", "loaded", "inverted")]
         assert 50_000_000 < low[0] <= low[1] <= low[2]
-        assert loading["share"] == loading["weights"] / loading["inverted"]["median"]
+        assert measured["share"] == measured["weights"] / measured["inverted"]["median"]
 
 
 def test_what_goes_wrong_in_the_other_process_is_raised_here(tiny_model_dir: Path) -> None:

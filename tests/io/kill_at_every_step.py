@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from hyperstyle.domain import Domain
 from hyperstyle.edits import DirectionEdit, EditInfo, load_folder, save_edit
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.inversion.inversion import Inversion
@@ -28,6 +29,8 @@ from hyperstyle.io.components import load_tensors
 from hyperstyle.io.files import _sweep_once
 from hyperstyle.io.torch_files import load_state
 from hyperstyle.model.folder import read_model, write_model
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.training.loop import _save, newest_checkpoint
 
 NEVER = 1 << 30
@@ -90,7 +93,8 @@ def main(source: Path, root: Path) -> dict[str, Any]:
     cpu = torch.device("cpu")
     target = root / "m"
     inverter = HyperStyleInverter.from_pretrained(source, device="cpu")
-    small = replace(inverter.model, parts={}, edits={})
+    network = Generator(GeneratorConfig(16, channels=(4, 4, 4), latent_width=4, mapping_layers=1)).requires_grad_(False)
+    small = Model(network, Domain("small", 16, (16, 16)), steps=2)
     write_model(small, root.with_name("old"))
 
     def model_before() -> None:
@@ -132,10 +136,10 @@ def main(source: Path, root: Path) -> dict[str, Any]:
         load_tensors(file)
         return Inversion.load(file, inverter).method.removeprefix("method ")
 
-    network = torch.nn.Linear(3, 3)
+    layer = torch.nn.Linear(3, 3)
 
     def checkpoint(step: int) -> Callable[[], None]:
-        return lambda: _save(root, step, {"network": network}, {}, keep=1)
+        return lambda: _save(root, step, {"layer": layer}, {}, keep=1)
 
     def read_checkpoint() -> str:
         path = newest_checkpoint(root)
@@ -143,7 +147,7 @@ def main(source: Path, root: Path) -> dict[str, Any]:
 
     return {
         "save_pretrained": run(root, model_before, write(True), read_mine(True)),
-        "convert": run(root, model_before, write(False), read_mine(False)),
+        "convert": run(root, model_before, write(False), read_mine(False), every=2),
         "new": run(root, lambda: None, lambda: write_model(small, target), read_new, every=4),
         "edit": run(root, lambda: save_edit(edit(2.0), target), lambda: save_edit(edit(3.0), target), read_edit),
         "inversion": run(

@@ -16,17 +16,8 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import registry
 
-CHAINS = (
-    "hyperstyle+pti",
-    "hyperstyle+offsets",
-    "e4e+offset-codes",
-    "w-encoder+offsets",
-    "restyle-e4e+pti",
-    "psp+optimize-w++pti",
-    "optimize-w+hyperstyle",
-    "hyperinverter+offsets+pti",
-    "hyperstyle+optimize-w",
-)
+CHAINS = ("e4e+offset-codes", "psp+optimize-w++pti", "optimize-w+hyperstyle", "hyperinverter+offsets+pti")
+MORE_CHAINS = ("hyperstyle+pti", "hyperstyle+offsets", "w-encoder+offsets", "restyle-e4e+pti", "hyperstyle+optimize-w")
 ALONE = (
     "hyperstyle",
     "hyperinverter",
@@ -46,7 +37,10 @@ def same(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, atol=5e-5, rtol=0)
 
 
-@pytest.fixture(scope="module", params=[*ALONE, *CHAINS])
+@pytest.fixture(
+    scope="module",
+    params=[*ALONE, *CHAINS, *(pytest.param(chain, marks=pytest.mark.slow) for chain in MORE_CHAINS)],
+)
 def two(request: pytest.FixtureRequest, able: HyperStyleInverter, crops: list[Tensor]) -> Inversion:
     """Two images, inverted in few steps."""
     method: str = request.param
@@ -56,7 +50,7 @@ def two(request: pytest.FixtureRequest, able: HyperStyleInverter, crops: list[Te
 
 
 def test_it_is_named_and_measured(two: Inversion) -> None:
-    assert two.method in (*ALONE, *CHAINS)
+    assert two.method in (*ALONE, *CHAINS, *MORE_CHAINS)
     assert two.stored_metrics["l2"] == pytest.approx(two.metrics()["l2"], abs=1e-5)
     assert two.crop is not None
     assert two.tensor.shape == (2, 3, 32, 32)
@@ -91,11 +85,11 @@ def test_it_is_pickled_without_its_model_and_finds_it_again(two: Inversion, able
     assert torch.equal(again.unedited.tensor, edited.unedited.tensor)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("mode", [pytest.param(torch.no_grad, marks=pytest.mark.slow), torch.inference_mode])
 def test_it_is_the_same_where_no_gradients_are_recorded_and_usable_outside(
     two: Inversion, able: HyperStyleInverter, crops: list[Tensor], mode: type[torch.no_grad], tmp_path: Path
 ) -> None:
-    if mode is torch.no_grad and two.method in CHAINS:
+    if mode is torch.no_grad and two.method not in ALONE:
         return  # their parts are tested in both, and inference mode asks for more
     way = registry.resolve_method(able.model, two.method)
     steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}

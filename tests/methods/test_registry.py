@@ -452,7 +452,9 @@ def test_idinvert_is_what_its_own_model_does(crops: list[Tensor]) -> None:
     assert inversion.method == "idinvert"
     assert inversion.refinement == DomainGuidedRefinement()
     assert inversion.initial.method == "idinvert"
-    tuned = inverter.invert(crops, method=["idinvert", PivotalTuner(loss=l1)], steps={"idinvert": 2}, align=False)
+    tuned = inverter.invert(
+        crops, method=["idinvert", PivotalTuner(loss=l1)], steps={"idinvert": 2, "PivotalTuner": 60}, align=False
+    )
     assert tuned.method == "idinvert+pti"
     assert sum(tuned.stored_metrics["l2"]) < sum(inversion.stored_metrics["l2"])
 

@@ -24,10 +24,11 @@ from torch import Tensor
 from hyperstyle.errors import CheckpointError, ConfigError, ImageError, TrainingWarning
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.training.engine import make_task, train
+from hyperstyle.training.images import TrainingImages
 from hyperstyle.training.options import TrainOptions, resolve, to_dict
 
 if TYPE_CHECKING:
-    from training.conftest import Job
+    from training.conftest import Doubled, Job
 
 # Everything with a state: two discriminators, pools of codes, a look-ahead, a moving average.
 STATEFUL = {
@@ -199,7 +200,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_the_same_model(
 
 
 def test_two_processes_learn_what_one_learns_in_two_parts(
-    job: Job, tmp_path: Path, encoder_run: Path, photos: Path
+    job: Job, tmp_path: Path, encoder_run: Path, photos: Path, doubled: Doubled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image_dir = tmp_path / "images"
     image_dir.mkdir()
@@ -224,9 +225,11 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
     processes = [
         start_process(together, dtype="float64", RANK=number, LOCAL_RANK=number, **place) for number in ("0", "1")
     ]
-    processes.append(start_process(alone, dtype="float64"))
+    read = TrainingImages._image
+    monkeypatch.setattr(TrainingImages, "_image", lambda *image: None if (x := read(*image)) is None else x.double())
+    train(doubled(make_task(alone)), alone)
     errors = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], "\n".join(errors)
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
     for alone_row, together_row in zip(rows(Path(alone.run.out)), rows(Path(together.run.out)), strict=True):
         assert alone_row.keys() == together_row.keys()
         for name in alone_row.keys() - {"steps_per_second"}:  # averaged in float32, logged with seven digits
@@ -392,9 +395,9 @@ def test_compiled_networks_learn_the_same(job: Job, tmp_path: Path, encoder_run:
 
 @pytest.mark.parametrize("precision", [pytest.param("bfloat16", marks=pytest.mark.slow), "float16"])
 def test_half_precision_trains(job: Job, tmp_path: Path, precision: str) -> None:
-    options = job("encoder", tmp_path / precision, optim__precision=precision, optim__optimizer="adam", optim__steps=12)
+    options = job("encoder", tmp_path / precision, optim__precision=precision, optim__optimizer="adam", optim__steps=8)
     losses = [row["loss"] for row in rows(trained(options))]
-    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
 
 
 def test_the_model_that_is_written_has_the_moving_average(job: Job, tmp_path: Path) -> None:

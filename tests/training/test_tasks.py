@@ -97,7 +97,7 @@ def test_a_restyle_encoder_learns_to_invert_in_passes(
     job: Job, tmp_path: Path, photos: Path, kind: str, backbone: str
 ) -> None:
     flags: dict[str, Any] = {"encoder__kind": kind, "encoder__backbone": backbone, "optim__optimizer": "adam"}
-    options = job("encoder", tmp_path / "run", encoder__passes=2, optim__steps=40, **flags)
+    options = job("encoder", tmp_path / "run", encoder__passes=2, optim__steps=25, **flags)
     task = make_task(options)
     inverter = HyperStyleInverter.from_pretrained(train(task, options), device="cpu")
     losses = [row["loss"] for row in rows(tmp_path / "run")]
@@ -196,6 +196,8 @@ def test_a_discriminator_takes_part_from_its_step_on(job: Job, tmp_path: Path, e
     flags: dict[str, Any] = {"loss__adversarial": 0.05, "loss__adversarial_from": 3, "loss__r1_every": 2}
     if task != "encoder":
         flags[f"{task}__encoder"] = str(encoder_run)
+    if task == "hyperstyle":
+        flags["hyperstyle__passes"] = 2
     options = job(task, tmp_path / "run", optim__steps=6, optim__optimizer="adam", **flags)
     train(make_task(options), options)
     log = rows(tmp_path / "run")
@@ -233,7 +235,7 @@ def test_a_pull_towards_the_mean_trains_the_encoder_of_a_hypernetwork_too(
     job: Job, tmp_path: Path, encoder_run: Path
 ) -> None:
     flags = {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 1, "loss__w_mean": 1.0}
-    options = job("hyperstyle", tmp_path / "run", optim__steps=20, optim__optimizer="adam", **flags)
+    options = job("hyperstyle", tmp_path / "run", optim__steps=14, optim__optimizer="adam", **flags)
     train(make_task(options), options)
     log = rows(tmp_path / "run")
     assert log[-1]["w_mean"] < 0.8 * log[0]["w_mean"]
@@ -292,6 +294,7 @@ def test_codes_made_before_take_the_place_of_the_encoders(
     for photo in photos.glob("[0-9]*.png"):
         (image_dir / photo.name).write_bytes(photo.read_bytes())
     flags = {"hyperstyle__encoder": str(encoder_run), "data__train": str(image_dir), "data__flip": 0.0}
+    flags["hyperstyle__passes"] = 2
     curves = []
     for name, inversions in (("anew", None), ("before", str(codes))):
         options = job("hyperstyle", tmp_path / name, data__inversions=inversions, optim__steps=2, **flags)

@@ -16,7 +16,7 @@ from hyperstyle.evaluation import HELD_OUT_SEED
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
-COUNT = 16
+COUNT = 6
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def networks(model: Model) -> dict[str, AttributeNetwork]:
 
 @pytest.fixture(scope="module")
 def image_pair(model: Model) -> tuple[Tensor, Tensor]:
-    """Held-out avatars [16,3,h,h], and the same without their details."""
+    """Held-out avatars [6,3,h,h], and the same without their details."""
     side = model.domain.input_size[0]
     with_details, without = (
         render(sample_factors(COUNT, seed=HELD_OUT_SEED, details=details), side).images for details in (True, False)
