@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any, cast
 
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, features
 
