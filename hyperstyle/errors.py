@@ -27,6 +27,8 @@ Each message says what was given, what was expected and what to do.
 from __future__ import annotations
 
 import difflib
+import re
+import reprlib
 import sys
 import warnings
 from collections.abc import Iterable
@@ -54,12 +56,35 @@ __all__ = [
     "TrainingWarning",
     "WeightsError",
     "did_you_mean",
+    "shorten",
+    "shown",
     "warn",
 ]
 
 
+_LONGEST_WORD, _LONGEST_TEXT = 400, 3000  # characters
+_LONG_WORD = re.compile(rf"\S{{{_LONGEST_WORD + 1},}}")
+
+
+class _Repr(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        """Python writes no integers of more than 4,300 digits."""
+        return super().repr_int(x, level) if x.bit_length() < 2000 else f"an integer of {x.bit_length():,} bits"
+
+
+_REPR = _Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 300
+_REPR.maxlevel, _REPR.maxdict, _REPR.maxlist, _REPR.maxtuple = 3, 6, 6, 6
+
+
 class HyperStyleError(Exception):
-    """Base of all errors raised by this library; catching it catches every one of them."""
+    """Base of all errors raised by this library; catching it catches every one of them.
+
+    Messages name what was given, which may be a file's content: long words and texts in them are cut (`shorten`).
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shorten(message))
 
 
 class ImageError(HyperStyleError):
@@ -146,6 +171,24 @@ def warn(message: str, category: type[Warning]) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in inside:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level - (frame is None))
+
+
+def shorten(text: str) -> str:
+    """The text with each long word cut in its middle, and the whole text if it is long still."""
+    text = _LONG_WORD.sub(lambda match: _cut(match[0], _LONGEST_WORD), text)
+    return _cut(text, _LONGEST_TEXT)
+
+
+def _cut(text: str, length: int) -> str:
+    """The text's beginning and end where it has more than `length` characters."""
+    if len(text) <= length:
+        return text
+    return f"{text[: length // 2]}...({len(text):,} characters)...{text[-length // 4 :]}"
+
+
+def shown(value: object) -> str:
+    """A value for a message: its `repr`, cut where it is long or deep, however large the value is."""
+    return _cut(_REPR.repr(value), _LONGEST_WORD)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ def classes() -> dict[str, type[BaseException]]:
     return {
         name: value
         for name, value in vars(errors).items()
-        if inspect.isclass(value) and value.__module__ == errors.__name__
+        if inspect.isclass(value) and value.__module__ == errors.__name__ and not name.startswith("_")
     }
 
 

@@ -15,6 +15,7 @@ from hyperstyle.align.crop import Points
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
 from hyperstyle.images import reduce_to, view_image
 from hyperstyle.images.bands import levels_of
+from hyperstyle.io.opening import check_file
 from hyperstyle.io.published import find_predictor
 from hyperstyle.runtime.threads import once_property
 
@@ -160,6 +161,7 @@ def _dlib() -> Any:
 def _read(kind: Any, path: str | os.PathLike[str], what: str, trainer: str) -> Any:
     """One of dlib's objects from its file."""
     place = os.path.expanduser(os.fspath(path))
+    check_file(place, f"{what} of dlib's")
     try:
         return kind(place)
     except (RuntimeError, ValueError, MemoryError) as error:  # raised by dlib on files of other kinds

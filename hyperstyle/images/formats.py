@@ -22,6 +22,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, featu
 
 from hyperstyle.errors import ImageError, MissingDependencyError
 from hyperstyle.images.color_modes import quiet
+from hyperstyle.io.opening import check_file
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -43,6 +44,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes of files that count as images whatever they contain; one that contains no image fails when it is read."""
 
+_MAX_FILE = 4 << 30  # bytes
 HEAD = 1024
 """How many of a file's first bytes `image_kind` looks at."""
 
@@ -137,6 +139,8 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
         ImageError: its format is not read (see `FORMATS`), it is too large or damaged, or it cannot be opened.
         MissingDependencyError: HEIC without pi-heif, or AVIF with a Pillow that has no decoder.
     """
+    if isinstance(source, str):
+        check_file(source, "file of an image", limit=_MAX_FILE, error=ImageError)
     try:
         head = source[:HEAD] if isinstance(source, bytes) else read_head(Path(source))
     except OSError as error:
@@ -153,7 +157,7 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
 
                 image: Image.Image = HeifImageFile(file)  # upright: the container's rotation is applied
             else:
-                image = _open_unlimited(file)
+                image = _open_unlimited(file, head)
             is_preview = isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large for a file of its format: {error}. Reduce or cut it first.") from error
@@ -171,17 +175,15 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
     return image
 
 
-def _open_unlimited(file: str | io.BytesIO) -> Image.Image:
-    """`Image.open` of one of our formats, without its limit of pixels; the caller applies `MAX_PIXELS`."""
-    if isinstance(file, str):
-        with open(file, "rb") as opened:
-            start = opened.read(16)
-    else:
-        start = file.getvalue()[:16]
+def _open_unlimited(file: str | io.BytesIO, head: bytes) -> Image.Image:
+    """`Image.open` of one of our formats, without its limit of pixels; the caller applies `MAX_PIXELS`.
+
+    `head` are the first bytes of the file.
+    """
     for name in _formats():
         open_format, accepts = Image.OPEN[name]
         try:
-            is_accepted = True if accepts is None else accepts(start)
+            is_accepted = True if accepts is None else accepts(head[:16])
             if isinstance(is_accepted, str) or not is_accepted:  # a text says why not
                 continue
             if isinstance(file, io.BytesIO):

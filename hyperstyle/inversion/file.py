@@ -17,6 +17,7 @@ from hyperstyle.errors import InversionError, WeightsError
 from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.io.opening import check_file
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
 _FORMAT = "hyperstyle-inversion/2"
@@ -138,6 +139,7 @@ def read_origin(path: Path) -> dict[str, Any] | None:
     """
     from safetensors import SafetensorError, safe_open
 
+    check_file(path, "safetensors file", error=WeightsError)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})

@@ -19,7 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from hyperstyle.errors import ConfigError, MissingDependencyError, did_you_mean
+from hyperstyle.errors import ConfigError, MissingDependencyError, did_you_mean, shown
+from hyperstyle.io.opening import parse_json, read_text
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ def convert_value(value: Any, hint: Any, where: str, *, from_text: bool = False)
     try:
         return _convert(value, hint, where, from_text)
     except (ValueError, OverflowError):
-        raise ConfigError(f"{where} is {value!r}: expected {describe_type(hint)}.") from None
+        raise ConfigError(f"{where} is {shown(value)}: expected {describe_type(hint)}.") from None
 
 
 def describe_type(hint: Any) -> str:
@@ -175,7 +176,7 @@ def find_config(name: str | os.PathLike[str], folder: Path) -> Path:
         ConfigError: there is neither.
     """
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     ready = {file.stem: file for file in folder.glob("*.toml")}
     if os.fspath(name) in ready:
@@ -198,12 +199,11 @@ def read_tables(file: str | os.PathLike[str]) -> dict[str, Any]:
     parse = _PARSERS.get(path.suffix.lower())
     if parse is None:
         raise ConfigError(f"{str(path)!r} is no configuration by its name: expected .toml, .yaml or .json.")
+    text = read_text(path, "configuration, a .toml, .yaml or .json file", error=ConfigError)
     try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the configuration {str(path)!r}: {error.strerror}. Name a .toml, .yaml or .json file."
-        ) from error
+        content = parse(text)
+    except RecursionError as error:
+        raise ConfigError(f"cannot read the configuration {str(path)!r}: its values are nested too deep.") from error
     except ValueError as error:  # the parsers' errors and wrong encodings are ValueErrors
         raise ConfigError(f"cannot read the configuration {str(path)!r}: {error}. Correct the file.") from error
     if content is None:  # an empty YAML file
@@ -238,5 +238,5 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     ".toml": _parse_toml,
     ".yaml": _parse_yaml,
     ".yml": _parse_yaml,
-    ".json": json.loads,
+    ".json": parse_json,
 }
