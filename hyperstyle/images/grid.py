@@ -45,8 +45,8 @@ def image_grid(
         cell = max(128, *(max(image.size) for row in rows for image in row))
     elif not 1 <= cell <= _LARGEST_CELL:
         raise ConfigError(
-            f"The side of the cells of an image grid is {cell} pixels. Give a number from 1 to {_LARGEST_CELL}, such as "
-            "256."
+            f"The side of the cells of an image grid is {cell} pixels. Give a number from 1 to {_LARGEST_CELL}, such "
+            "as 256."
         )
 
     fitted = [[_fitted(image, cell) for image in row] for row in rows]
