@@ -160,7 +160,7 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
                 image = _open_unlimited(file, head)
             is_preview = isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image)
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} is too large for a file of its format: {error}. Reduce or cut it first.") from error
+        raise ImageError(f"{name} is too large for a file of its format: {error} Reduce or cut it first.") from error
     except UnidentifiedImageError as error:
         why = ": it is empty" if not head else ", whatever its name says" if isinstance(source, str) else ""
         raise ImageError(
