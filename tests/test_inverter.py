@@ -618,3 +618,13 @@ def test_it_is_made_on_a_device_with_parts_and_without(tiny_inverter: HyperStyle
 def test_a_model_says_where_it_was_loaded_from(tiny_inverter: HyperStyleInverter, tiny_model_dir: Path) -> None:
     assert tiny_inverter.model.origin == repr(str(tiny_model_dir))
     assert HyperStyleInverter(tiny_inverter.model.generator, domain=tiny_inverter.model.domain).model.origin == ""
+
+
+def test_an_image_without_a_path_is_called_by_its_place_in_the_list(tiny_inverter: HyperStyleInverter) -> None:
+    good, bad = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 3))
+    with pytest.raises(ImageError, match=r"^image 2 of 3: The given array is float64"):
+        tiny_inverter.invert([good, bad, good], align=False)
+    failures = tiny_inverter.invert([good, bad], align=False, on_error="skip").failures
+    assert [(place, text.startswith("image 2 of 2: ")) for place, text in failures] == [(1, True)]
+    with pytest.raises(ImageError, match=r"^The given array is float64"):
+        tiny_inverter.invert(bad, align=False)

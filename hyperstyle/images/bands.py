@@ -33,10 +33,10 @@ def in_mode(image: Image.Image, mode: str, *, copy: bool = True) -> Image.Image:
     return image._new(image.im)
 
 
-def bands(box: Box, pixels: int = BAND_PIXELS) -> Iterator[Box]:
-    """The box in bands of whole rows, of about so many pixels, from the top."""
+def bands(box: Box, pixels: int | None = None) -> Iterator[Box]:
+    """The box in bands of whole rows, of about so many (`BAND_PIXELS`) pixels, from the top."""
     left, top, right, bottom = box
-    rows = max(pixels // max(right - left, 1), 1)
+    rows = max((pixels or BAND_PIXELS) // max(right - left, 1), 1)
     for first in range(top, bottom, rows):
         yield left, first, right, min(first + rows, bottom)
 

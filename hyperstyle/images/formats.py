@@ -158,10 +158,10 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
 
                 image: Image.Image = HeifImageFile(file)  # upright: the container's rotation is applied
             else:
-                image = _open_unlimited(file)
+                image = _open_unlimited(file, head)
             is_preview = isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image)
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} is too large for a file of its format: {error}. Reduce or cut it first.") from error
+        raise ImageError(f"{name} is too large for a file of its format: {error} Reduce or cut it first.") from error
     except UnidentifiedImageError as error:
         why = ": it is empty" if not head else ", whatever its name says" if isinstance(source, str) else ""
         raise ImageError(
@@ -176,17 +176,15 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
     return image
 
 
-def _open_unlimited(file: str | io.BytesIO) -> Image.Image:
-    """`Image.open` of one of our formats, without its limit of pixels; the caller applies `MAX_PIXELS`."""
-    if isinstance(file, str):
-        with open(file, "rb") as opened:
-            start = opened.read(16)
-    else:
-        start = file.getvalue()[:16]
+def _open_unlimited(file: str | io.BytesIO, head: bytes) -> Image.Image:
+    """`Image.open` of one of our formats, without its limit of pixels; the caller applies `MAX_PIXELS`.
+
+    `head` are the first bytes of the file.
+    """
     for name in _formats():
         open_format, accepts = Image.OPEN[name]
         try:
-            is_accepted = True if accepts is None else accepts(start)
+            is_accepted = True if accepts is None else accepts(head[:16])
             if isinstance(is_accepted, str) or not is_accepted:  # a text says why not
                 continue
             if isinstance(file, io.BytesIO):

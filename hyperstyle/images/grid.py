@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from hyperstyle.errors import ConfigError, warn
 from hyperstyle.images.color_modes import flatten
 
+_LARGEST_CELL = 8192  # pixels
 _PAPER, _INK = (250, 250, 248), (45, 45, 48)
 
 
@@ -30,7 +31,7 @@ def image_grid(
             default that of the largest image, at least 128.
 
     Raises:
-        ConfigError: no images, or a wrong number of captions.
+        ConfigError: no images, a wrong number of captions, or a `cell` that is not 1 to 8192.
     """
     columns = max((len(row) for row in rows), default=0)
     if columns == 0:  # no rows, or empty ones
@@ -42,9 +43,10 @@ def image_grid(
             )
     if cell is None:
         cell = max(128, *(max(image.size) for row in rows for image in row))
-    if cell < 1:
+    elif not 1 <= cell <= _LARGEST_CELL:
         raise ConfigError(
-            f"The side of the cells of an image grid is {cell} pixels. Give a number from 1 on, such as 256."
+            f"The side of the cells of an image grid is {cell} pixels. Give a number from 1 to {_LARGEST_CELL}, such "
+            "as 256."
         )
 
     fitted = [[_fitted(image, cell) for image in row] for row in rows]

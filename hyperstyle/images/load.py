@@ -191,7 +191,7 @@ def _decoded(source: ImageSource) -> Iterator[Image.Image]:
                 image.load()
         except Image.DecompressionBombError as error:
             raise ImageError(
-                f"{name} is too large for a file of its format: {error}. Reduce or cut it first."
+                f"{name} is too large for a file of its format: {error} Reduce or cut it first."
             ) from error
         except Exception as error:  # of any class: decoders raise all kinds of errors on damaged data
             raise ImageError(

@@ -236,7 +236,9 @@ def test_landmarks_partly_outside_are_fine() -> None:
     assert crop(waves(300, 280), FACE - [90, 100], 64, 64).image.size == (64, 64)
 
 
-@pytest.mark.parametrize(("size", "transform_size"), [(0, 0), (2048, 1024), (-1, 64)])
+@pytest.mark.parametrize(
+    ("size", "transform_size"), [(0, 0), (2048, 1024), (-1, 64), (999_999_999, 999_999_999), (64, 8193)]
+)
 def test_impossible_sizes_are_refused(size: int, transform_size: int) -> None:
     with pytest.raises(ConfigError, match=f"size {size} with transform_size {transform_size}"):
         crop(waves(300, 280), FACE, size, transform_size)

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from hyperstyle.errors import ConfigError, ImageError, QualityWarning
 from hyperstyle.images import (
     MAX_PIXELS,
     ImageSource,
+    bands,
     flatten,
     image_grid,
     load_image,
@@ -33,7 +35,11 @@ from hyperstyle.images import (
     to_pil,
     to_tensor,
     upright,
+    view_image,
 )
+
+if TYPE_CHECKING:
+    from conftest import RunPython
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -290,12 +296,101 @@ def test_the_limit_holds_where_pillow_has_none(tmp_path: Path, monkeypatch: pyte
         load_image(tmp_path / "bomb.png")
 
 
-def test_a_large_image_within_the_limit_gives_no_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rgb_image: Image.Image, pixels: Pixels
+@pytest.mark.parametrize("limit", [None, 60 * 40 - 1, 100])
+def test_pillows_limit_of_the_process_neither_counts_nor_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rgb_image: Image.Image, pixels: Pixels, limit: int | None
 ) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 40 - 1)  # Pillow warns from here on, errors at twice
-    rgb_image.save(tmp_path / "large.png")
-    assert np.array_equal(np.asarray(load_image(tmp_path / "large.png")), pixels)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)  # Pillow warns from here on, and refuses twice as many
+    for name in ("large.png", "large.bmp", "large.ppm", "large.tga"):
+        rgb_image.save(tmp_path / name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert np.array_equal(np.asarray(load_image(tmp_path / name)), pixels)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_photos_of_200_megapixels_are_within_the_limit() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ImageError, match="damaged or cut off"):  # not: too large
+            load_image(png_header(16384, 12288))
+
+
+def test_where_pillows_limit_stays_in_force_it_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rgb_image: Image.Image
+) -> None:
+    rgb_image.save(tmp_path / "plain.tif")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match=r"plain\.tif' is too large for a file of its format"):
+        load_image(tmp_path / "plain.tif")
+
+
+def test_arrays_and_tensors_of_absurd_sizes_are_refused_before_they_are_copied() -> None:
+    for array in (np.broadcast_to(np.uint8(7), (100_000, 100_000, 3)), np.broadcast_to(np.uint8(7), (10**9, 10**9))):
+        with pytest.raises(ImageError, match=r"given array has \d+ x \d+ = [\d,]+ pixels"):
+            load_image(array)
+    with pytest.raises(ImageError, match="given tensor has 100000 x 100000 = "):
+        load_image(torch.zeros(1).expand(3, 100_000, 100_000))
+    assert load_image(np.broadcast_to(np.uint8(7), (20, 30, 3))).size == (30, 20)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I", "F", "I;16", "CMYK"])
+def test_conversion_in_bands_gives_the_same_as_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch, rgb_image: Image.Image, mode: str
+) -> None:
+    image = rgb_image.convert("L").convert(mode) if mode in ("LA", "I", "F", "I;16") else rgb_image.convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    if mode == "P":
+        image.info["transparency"] = 7
+    whole, whole_photo = load_image(image), load_photo(image)
+    monkeypatch.setattr(bands, "BAND_PIXELS", 200)  # three rows
+    assert load_image(image).tobytes() == whole.tobytes()
+    assert load_photo(image).tobytes() == whole_photo.tobytes()
+    assert np.array_equal(bands.levels_of(whole, (3, 5, 50, 33)), np.asarray(whole)[5:33, 3:50])
+
+
+def test_pixels_are_shared_only_where_nothing_else_can_change_them(rgb_image: Image.Image, pixels: Pixels) -> None:
+    assert view_image(rgb_image).im is rgb_image.im
+    array = np.dstack([pixels, pixels[..., :1]])
+    photos = load_photo(rgb_image), load_photo(array), load_image(array)
+    before = [photo.tobytes() for photo in photos]
+    rgb_image.paste((1, 2, 3), (0, 0, 30, 30))
+    array[:] = 0
+    assert [photo.tobytes() for photo in photos] == before
+
+
+_PEAK = """
+import resource, sys
+from hyperstyle.align import crop
+from hyperstyle.images import load_image, load_photo, flatten
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # on Linux it is counted in kB
+load_photo(sys.argv[2])
+before = peak()
+photo = load_photo(sys.argv[1])
+rgb = photo if photo.mode == "RGB" else flatten(photo)
+height = rgb.height / 2
+points = [(-99, 0), (99, 0), (0, 60), (-60, 99), (60, 99)]
+crop(rgb, [(height + x, height + y) for x, y in points], 256, 256)
+print((peak() - before) / (4 * photo.width * photo.height))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux counts it")
+@pytest.mark.parametrize("side", [4000, pytest.param(13376, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("mode", "orientation", "copies"), [("RGB", 1, 1.3), ("RGB", 6, 2.2), ("RGBA", 1, 2.4)])
+def test_reading_a_large_photo_takes_few_copies_of_it(
+    tmp_path: Path, run_python: RunPython, side: int, mode: str, orientation: int, copies: float
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    color = (1, 2, 3, 128)[: len(mode)]
+    Image.new(mode, (side, side), color).save(tmp_path / "large.png", exif=exif, compress_level=1)
+    Image.new(mode, (64, 64), color).save(tmp_path / "small.png", exif=exif)
+    result = run_python("-c", _PEAK, str(tmp_path / "large.png"), str(tmp_path / "small.png"))
+    slack = 60e6 / (4 * side * side)  # buffers that do not grow with the image
+    assert float(result.stdout) < copies + slack, result.stderr
 
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 400), (400, 15)])
