@@ -53,6 +53,17 @@ def test_each_image_gets_a_reconstruction_a_sheet_and_an_inversion_file(
         assert sheet.width > 3 * side, "input, W encoder and result stand side by side"
 
 
+def test_an_image_that_is_no_result_is_not_replaced(tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured) -> None:
+    save_noise(in_tmp_path / "me.jpg")
+    before = save_noise(in_tmp_path / "out" / "me.png", (40, 30)).read_bytes()
+    assert invert(tiny_model_dir, "me.jpg", "--out", "out") == 1
+    assert "is there already and is no result. Replace it with --overwrite" in capsys.readouterr().err
+    assert (in_tmp_path / "out" / "me.png").read_bytes() == before
+    assert invert(tiny_model_dir, "me.jpg", "--out", "out", "--overwrite") == 0
+    (in_tmp_path / "out" / "me.safetensors").unlink()  # as after an interruption
+    assert invert(tiny_model_dir, "me.jpg", "--out", "out") == 0
+
+
 def test_the_number_of_steps_is_passed_on(tiny_model_dir: Path, in_tmp_path: Path) -> None:
     save_noise(in_tmp_path / "me.png")
     shown = {}
