@@ -118,7 +118,7 @@ def identity(a: Tensor, b: Tensor, evaluator: AttributeNetwork) -> Tensor:
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine [B] of vectors [B,E], such as those of `networks.similarity.Similarity`; 1 - cosine is a loss."""
+    """Cosine [B] of vectors [B,E], such as those of a `Similarity` network; 1 - cosine is a loss."""
     return F.cosine_similarity(a, b)
 
 
@@ -132,8 +132,8 @@ def published_identity(a: Tensor, b: Tensor, network: Similarity, detector: Land
 
     Args:
         a, b: the images, rounded to 256 levels as files would hold them.
-        network: for published figures that of `networks.similarity.load_curricular`, in evaluation mode, on the device
-            of the images.
+        network: for published figures that of `networks.perception.similarity.load_curricular`, in evaluation mode,
+            on the device of the images.
         detector: for published figures `MtcnnDetector(weights, confidence=0.35)`.
 
     Raises:

@@ -159,7 +159,8 @@ def misplacement(landmarks: npt.ArrayLike, side: int) -> float:
     It is the mean distance between the corners of the face's FFHQ square and those of the image, as a fraction of
     `side`, the side of the image in pixels. Raises LandmarkError for the same landmarks as `ffhq_quad`.
     """
-    frame = np.array([(0, 0), (0, side), (side, side), (side, 0)]) - 0.5
+    # Corners in the order of `ffhq_quad`. In pixel indices an image reaches from -0.5 to side - 0.5.
+    frame = np.array([(0, 0), (0, side), (side, side), (side, 0)]) - 0.5  # [4,2]
     return float(np.linalg.norm(ffhq_quad(landmarks) - frame, axis=1).mean() / side)
 
 

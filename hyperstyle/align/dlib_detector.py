@@ -14,6 +14,7 @@ from PIL import Image
 from hyperstyle.align.crop import Points
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
 from hyperstyle.images import load_image, reduce_to
+from hyperstyle.io.opening import check_file
 from hyperstyle.io.published import find_predictor
 from hyperstyle.runtime.threads import once_property
 
@@ -154,6 +155,7 @@ def _dlib() -> Any:
 def _read(kind: Any, path: str | os.PathLike[str], what: str, trainer: str) -> Any:
     """One of dlib's objects from its file."""
     place = os.path.expanduser(os.fspath(path))
+    check_file(place, f"{what} of dlib's")
     try:
         return kind(place)
     except (RuntimeError, ValueError, MemoryError) as error:  # raised by dlib on files of other kinds

@@ -39,7 +39,7 @@ class Prepared:
 
     Attributes:
         crop: [3,h,w] in [-1,1], the input of the encoder.
-        source: the image that it came from, and where in it the face was.
+        source: the image that it came from, and where in it the crop lies; without a place if it was taken whole.
         doubt: what looks wrong about the crop, as a clause; "" if nothing does.
     """
 
@@ -123,12 +123,17 @@ def prepare_all(
     landmarks: Landmarks | None = None,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> tuple[list[Prepared], Failures]:
-    """The crops of one image or of a list, and what was left out. What is a `Prepared` already stays as it is.
+    """Prepares one image or a list of images. What is a `Prepared` already stays as it is.
 
     Args:
-        images, landmarks: see their types.
+        images: one image, or a list.
         domain, aligner, align, face: as in `prepare`.
+        landmarks: points of the one image; for a list of images, a list of points or None for each.
         on_error: "skip" leaves out images that cannot be prepared.
+
+    Returns:
+        prepared: in the order of the images; with face="all", an image may have several.
+        failures: (index in the list, message) of each image that was left out.
 
     Raises:
         ConfigError: an empty list, an unknown option, or no image left. LandmarkError: landmarks for another number of

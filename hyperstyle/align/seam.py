@@ -33,7 +33,8 @@ _MARGIN = 2  # cells that the weight is widened by, and then feathered over
 class Frame:
     """Where a crop lies in its photo: the point (u, v) of the crop, 0..1 along each side, is `corner + (u, v) @ axes`.
 
-    Coordinates (x, y) are continuous: the first pixel of the photo reaches from 0 to 1.
+    Coordinates (x, y) are continuous, from 0 to 1 in the first pixel of the photo; those of a quad are pixel indices,
+    which are less by 0.5.
 
     Attributes:
         corner: [2] float64, the top left corner.
@@ -46,7 +47,7 @@ class Frame:
 
     @classmethod
     def of(cls, quad: npt.ArrayLike) -> Frame:
-        """From the corners [4, 2] of `Crop.footprint`, in pixel indices.
+        """From the corners [4, 2] of `Crop.footprint`, pixel indices: top left, bottom left, bottom right, top right.
 
         Raises:
             AlignmentError: a wrong shape, not finite, without area, or no parallelogram.
@@ -87,7 +88,10 @@ class Frame:
         return float(across), float(down)
 
     def bounds(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """The bounding box within a photo of this size, in whole pixels: left, top, and the ends right and bottom."""
+        """The pixels of a photo of this size that the crop's bounding box touches: left, top, right, bottom.
+
+        Right and bottom are excluded. Without a common pixel, right <= left or bottom <= top.
+        """
         corners = self.corner + np.array([[0, 0], [0, 1], [1, 1], [1, 0]]) @ self.axes  # [4, 2]
         left, top = np.clip(np.floor(corners.min(axis=0)), 0, None).astype(int).tolist()
         right, bottom = np.clip(np.ceil(corners.max(axis=0)), None, (width, height)).astype(int).tolist()
@@ -106,7 +110,8 @@ class Frame:
         """[bottom - top, right - left, 2] float64: (u, v) of the centers of these pixels of the photo."""
         x = torch.arange(left, right, dtype=torch.float64) + (0.5 - self.corner[0])
         y = torch.arange(top, bottom, dtype=torch.float64) + (0.5 - self.corner[1])
-        offsets = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        # (x, y) - corner = (u, v) @ axes, so (u, v) = ((x, y) - corner) @ axes^-1
+        offsets = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # [rows, columns, 2]
         return offsets @ torch.from_numpy(np.linalg.inv(self.axes))
 
 
@@ -125,21 +130,21 @@ def color_offset(photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, fea
 
     Args:
         photo: [H, W, 3].
-        edited: [1, 3, h, w] the crop, in 256 levels.
+        edited: [1, 3, h, w] the crop, in levels, 0 to 255.
         frame: where the crop lies in the photo.
         feather: width of the mask's ramp as a fraction of the side.
 
     Returns:
-        [1, 3, 64, 64] float32 in levels, spread evenly over the quad.
+        [1, 3, 64, 64] float32 in levels, to be added to the crop: a value for each of 64 x 64 cells of the quad.
     """
     unit = cell_centers(_CELLS)  # [64, 64, 2] as (u, v)
-    depth = torch.minimum(unit, 1 - unit).amin(dim=-1)
+    depth = torch.minimum(unit, 1 - unit).amin(dim=-1)  # [64, 64] distance from the border, 0 to 0.5
     band = min(max(feather, _NARROWEST), _WIDEST)
     is_inside = frame.cells_inside(_CELLS, (photo.shape[1], photo.shape[0]))
     compared = ((depth < band) & is_inside).double()
     size = (_CELLS, _CELLS)
     crop_cells = F.interpolate(edited.double(), size=size, mode="bilinear", antialias=True, align_corners=False)
-    gap = (_in_cells(photo, frame, _CELLS) - crop_cells) * compared
+    gap = (_in_cells(photo, frame, _CELLS) - crop_cells) * compared  # [1, 3, 64, 64]
 
     # The mean of the gap over the cells compared, weighted by a Gaussian along each axis.
     middle = unit[0, :, 0]
@@ -160,21 +165,23 @@ def moved_edges(photo: npt.NDArray[np.uint8], edited: Tensor, reference: Tensor,
 
     Args:
         photo, frame: see `color_offset`.
-        edited, reference: [1, 3, h, w] crops, in 256 levels.
+        edited, reference: [1, 3, h, w] the edited crop and the unedited one, in levels, 0 to 255.
 
     Returns:
-        The weight [1, 1, 128, 128] in [0, 1], and [1, 3, 128, 128] in levels, the photo minus the reference without
-        detail; float32, spread evenly over the quad.
+        weight: [1, 1, 128, 128] in [0, 1]: how far the edited crop takes the place of `photo + edited - reference`.
+        offset: [1, 3, 128, 128] in levels, to be added to the edited crop there: `photo - reference`, blurred.
+        Both are float32, a value for each of 128 x 128 cells of the quad.
     """
     size = (_FINE_CELLS, _FINE_CELLS)
     products = torch.cat([edited, reference, edited**2 + reference**2, edited * reference], dim=1)
     # The products are made before they are averaged: fine structure of a large crop counts.
     cells = F.interpolate(products, size=size, mode="bilinear", antialias=True, align_corners=False)
     e, r, squares, both = _blurred(cells.double(), _WINDOW).chunk(4, dim=1)
-    variances = (squares - e**2 - r**2).sum(dim=1, keepdim=True)
+    # E[e^2] + E[r^2] - E[e]^2 - E[r]^2 = var e + var r, and E[e r] - E[e] E[r] = cov, summed over the colors.
+    variances = (squares - e**2 - r**2).sum(dim=1, keepdim=True)  # [1, 1, 128, 128]
     covariance = (both - e * r).sum(dim=1, keepdim=True)
     similarity = (2 * covariance + _NOISE) / (variances + _NOISE)
-    wide = 2 * _MARGIN + 1
+    wide = 2 * _MARGIN + 1  # cells: the margin on either side of a cell, and itself
     weight = F.max_pool2d(smoothstep((_KEPT - similarity) / (_KEPT - _MOVED)), wide, 1, _MARGIN)
     weight = F.avg_pool2d(F.pad(weight, (_MARGIN,) * 4, mode="replicate"), wide, 1)
 
@@ -206,6 +213,6 @@ def _blurred(values: Tensor, sigma: float) -> Tensor:
 
 
 def smoothstep(values: Tensor) -> Tensor:
-    """0 up to 0, 1 from 1 on, and smooth between."""
+    """3 t^2 - 2 t^3 with t the values clamped to [0, 1]: rises from 0 to 1 with a slope of 0 at both ends."""
     ramp = values.clamp(0, 1)
     return ramp * ramp * (3 - 2 * ramp)

@@ -10,14 +10,15 @@ away; 143 ended by SIGTERM. After 129, 130 and 143 no temporary files are left.
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from types import FrameType
 from typing import Any
 
@@ -40,7 +41,7 @@ from hyperstyle.cli import (
     train,
 )
 from hyperstyle.cli.config import ConfigParser
-from hyperstyle.errors import HyperStyleError
+from hyperstyle.errors import HyperStyleError, shorten, shown
 
 __all__ = ["build_parser", "main"]
 
@@ -68,10 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: by `--help`, `--version` and command lines that cannot be parsed.
     """
-    args = build_parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
     with _end_on_signals() as received:
         try:
-            code = _run(args)
+            code = _run(argv)
         except BaseException:  # of the handler, or whatever the cleaning up raised in its place
             if not received:
                 raise
@@ -85,33 +88,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(args: argparse.Namespace) -> int:
-    """The exit code of a command; its errors become lines on stderr."""
+def _run(argv: Sequence[str] | None) -> int:
+    """The exit code of a command line; its errors become lines on stderr."""
     try:
+        args = build_parser().parse_args(argv)
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             code: int = args.run(args)
         sys.stdout.flush()
-    except HyperStyleError as error:
-        message = " ".join(str(error).split())
-        print(f"hyperstyle: error: {message}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("hyperstyle: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         _discard_output()  # `hyperstyle info | head`: the flush at exit would fail once more
         return 141
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:  # which most questions about a path raise, such as `Path.exists`
-            raise
-        print(f"hyperstyle: error: no file has a name this long: {error.filename!r}", file=sys.stderr)
-        return 2
+    except Exception as error:
+        return _report(error)
     return code
 
 
+def _report(error: Exception) -> int:
+    """Prints an error in one line, and with HYPERSTYLE_DEBUG=1 its traceback first; returns the exit code."""
+    if os.environ.get("HYPERSTYLE_DEBUG"):
+        traceback.print_exception(error)
+    message = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        message = "there is not enough memory for this. Use smaller images, a smaller --batch, or fewer at once."
+    elif isinstance(error, OSError):  # of a question about a path, or of stdout
+        name = f" {shown(error.filename)}" if error.filename is not None else ""
+        message = f"{error.strerror or message}:{name or ' in writing the output'}."
+    elif not isinstance(error, HyperStyleError):
+        message = (
+            f"an error that should not happen, {type(error).__name__}: {message}. Run it with HYPERSTYLE_DEBUG=1 and "
+            "report the traceback, please."
+        )
+    try:
+        print(f"hyperstyle: error: {shorten(message)}", file=sys.stderr)
+        sys.stdout.flush()
+    except OSError:  # a full disk, a terminal that is gone
+        _discard_output()
+    return 2
+
+
 def _discard_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """What is left for stdout and stderr goes nowhere: the flush at exit would fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 @contextmanager

@@ -125,10 +125,10 @@ def _run_loading(args: argparse.Namespace) -> int:
 def _run_speed(args: argparse.Namespace) -> int:
     """Prints what `measure_speed` finds and writes it; 1 where the library and the plain path differ too much."""
     from hyperstyle.cli.bench_text import speed_text
-    from hyperstyle.evaluation.cases import Work
+    from hyperstyle.evaluation.cases import Workload
     from hyperstyle.evaluation.speed import BROKEN, measure_speed
 
-    case, work = _case(args, _OWN), Work(**_given(args, _OWN, "steps", "batch"))
+    case, work = _case(args, _OWN), Workload(**_given(args, _OWN, "steps", "batch"))
     check_output_files(args, speed_json="JSON")
     with progress_bar(args.speed_quiet) as show:
         report = measure_speed(case, work, args.speed_rows, show)

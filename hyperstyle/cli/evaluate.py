@@ -10,7 +10,7 @@ from hyperstyle.cli import celebahq, report
 from hyperstyle.cli.arguments import check_output_files, load_inverter
 from hyperstyle.cli.config import add_config_argument
 from hyperstyle.cli.evaluate_runs import (
-    EditingArguments,
+    EvaluateEditingArguments,
     ReconstructionArguments,
     ResultArguments,
     run_editing,
@@ -60,7 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     help = "error and time of every way to invert"
     reconstruction = add_command(kinds, "reconstruction", ReconstructionArguments, run_reconstruction, help=help)
     help = "what edits change, with weight offsets and without"
-    editing = add_command(kinds, "editing", EditingArguments, run_editing, help=help)
+    editing = add_command(kinds, "editing", EvaluateEditingArguments, run_editing, help=help)
     for kind in (reconstruction, editing):  # as version 0.1 spelled it
         kind.add_argument("--optimised", dest="optimized", type=int, help=argparse.SUPPRESS)
     help = "how far the crops of two detectors are apart on photos of your own"

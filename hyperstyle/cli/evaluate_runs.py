@@ -141,7 +141,7 @@ class ReconstructionArguments(DataArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditingArguments(DataArguments):
+class EvaluateEditingArguments(DataArguments):
     """Inverts held-out crops, edits them at strengths over each edit's range, with the hypernetwork's offsets and
     without, and prints what the model's evaluator reads: the edit's trait and its change (in standard deviations of the
     population), identity similarity to the unedited inversion and to the input, the share of images whose trait rises
@@ -218,7 +218,7 @@ def _run_methods(args: ReconstructionArguments) -> int:
     return args.finish(inverter, images, content, lambda: reconstruction_grid(result.shown), drawings)
 
 
-def run_editing(args: EditingArguments) -> int:
+def run_editing(args: EvaluateEditingArguments) -> int:
     """Prints the tables of `evaluate_editing`, those at equal effect where asked for, and writes what was asked for."""
     from hyperstyle.cli.evaluate_text import editing_text, equal_effect_text
     from hyperstyle.evaluation import evaluate_editing, plots

@@ -37,7 +37,7 @@ def flag(
     """A field behind a flag that takes a value. Fields of int, float and Path read it as such.
 
     Args:
-        name: the flag with its dashes; None makes it of the name of the field.
+        name: the flag with its dashes; None takes the name of the field, with "-" for "_".
         help: what it does; the default is added at the end, unless it says itself what that is.
         group: the title under which `--help` lists it.
         exclusive: the flags marked so exclude each other.
@@ -69,7 +69,7 @@ def positional(**settings: Any) -> Any:
 def command(
     name: str, arguments: type[A], run: Callable[[A], int], *, help: str, epilog: str | None = None, files: bool = False
 ) -> Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], argparse.ArgumentParser]:
-    """A command: a function that adds it to a command line, and returns its parser.
+    """A function that adds the command to the subparsers it is called with, and returns the command's parser.
 
     Args:
         name: of the command.
@@ -77,7 +77,7 @@ def command(
         run: is called with them, and returns the exit code.
         help: a line in the list of commands.
         epilog: the last paragraph of its own `--help`.
-        files: whether it has `--config`.
+        files: whether it takes its arguments from a file too, by `--config`.
     """
     names = [each.name for each in fields(arguments)]
 
@@ -103,7 +103,7 @@ def add_command(
     *,
     help: str,
 ) -> argparse.ArgumentParser:
-    """Adds a `command` to a command line at once, and returns its parser."""
+    """Adds a command to the subparsers and returns its parser; the arguments are those of `command`."""
     return command(name, arguments, run, help=help)(subparsers)
 
 
@@ -128,13 +128,13 @@ def add_arguments(parser: argparse.ArgumentParser, arguments: type[Arguments]) -
 
 
 def given_flags(args: Arguments, *names: str) -> list[str]:
-    """Which of the flags behind these fields have other values than their defaults."""
+    """Of these fields, those with another value than the default: each as its flag, such as "--face"."""
     declared = {each.name: each for each in fields(args)}
     return [_written(declared[name]) for name in names if getattr(args, name) != default_of(type(args), name)]
 
 
 def default_of(arguments: type[Arguments], name: str) -> Any:
-    """The default of the flag behind a field."""
+    """The default of a field with this name that `flag` or `switch` made; not of one that is required."""
     return next(each.metadata["settings"]["default"] for each in fields(arguments) if each.name == name)
 
 

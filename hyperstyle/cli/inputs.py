@@ -23,7 +23,7 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that gave no result, and why."""
+    """An input that gave no result, by its path or as it was typed, and the reason."""
 
     source: str
     reason: str

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from hyperstyle.cli.arguments import ALIGN, load_inverter, writable_folder
 from hyperstyle.cli.flags import command
 from hyperstyle.cli.inputs import Failure, Inputs, read_ahead
-from hyperstyle.cli.resuming import DEFAULT_BATCH_SIZE, InvertArguments, Job, Resumption
+from hyperstyle.cli.resuming import DEFAULT_BATCH_SIZE, ImageJob, InvertArguments, Resumption
 from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.io.claims import Claims
 
@@ -38,7 +38,7 @@ def run(args: InvertArguments) -> int:
     writable_folder(args.out)
     with Claims() as claims:
         work = Resumption(args, claims)
-        jobs = work.unfinished(map(Job, images.files, (args.out / name for name in images.names)))
+        jobs = work.unfinished(map(ImageJob, images.files, (args.out / name for name in images.names)))
         if jobs:
             from tqdm import tqdm
 
@@ -61,7 +61,7 @@ add_parser = command("invert", InvertArguments, run, help="invert images: files,
 class _ReadImage(NamedTuple):
     """An image that has been read, its faces, and what is stored about it with the inversion."""
 
-    job: Job
+    job: ImageJob
     faces: list[Prepared]
     origin: Mapping[str, Any]
 
@@ -76,7 +76,7 @@ class _InvertLoop:
     bar: tqdm[NoReturn]
     failures: list[Failure]
 
-    def invert(self, jobs: Iterable[Job]) -> None:
+    def invert(self, jobs: Iterable[ImageJob]) -> None:
         """Inverts and writes the images, with a few in memory at a time, and notes those that failed.
 
         One thread reads and aligns images while the networks work on those before them. The claim on an image is
@@ -111,7 +111,7 @@ class _InvertLoop:
     def _on_gpu(self) -> bool:
         return self.inverter.model.device.type == "cuda"
 
-    def _prepare(self, job: Job) -> _ReadImage:
+    def _prepare(self, job: ImageJob) -> _ReadImage:
         """Reads and aligns an image; on the thread that reads ahead."""
         from hyperstyle.align.prepare import prepare
 
@@ -127,7 +127,7 @@ class _InvertLoop:
             faces = [replace(face, crop=face.crop.pin_memory()) for face in faces]
         return _ReadImage(job, faces, self.work.origin(job.image))
 
-    def _fail(self, job: Job, error: HyperStyleError) -> None:
+    def _fail(self, job: ImageJob, error: HyperStyleError) -> None:
         self.work.claims.release(job.record)
         self.failures.append(Failure(str(job.image), str(error)))
 
@@ -167,7 +167,7 @@ class _InvertLoop:
 
 
 def _write(
-    inversion: Inversion, results: Sequence[Image], starts: Sequence[Image], job: Job, origin: Mapping[str, Any]
+    inversion: Inversion, results: Sequence[Image], starts: Sequence[Image], job: ImageJob, origin: Mapping[str, Any]
 ) -> None:
     """Writes the three files of an inversion whose images are `results`, and `starts` from the codes alone.
 

@@ -87,17 +87,15 @@ class ReportArguments(StudyArguments):
     shown: int = flag(default=4, metavar="N", help="images on each sheet (default: 4)")
     adapt: int | None = flag(metavar="STEPS", help=argparse.SUPPRESS)
     photos: Path | None = flag(metavar="FOLDER", help="images of your own from outside the domain")
-    lpips: str = flag(
-        choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no evaluator (default)"
-    )
+    lpips: str = flag(choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no evaluator")
     fid: str | None = flag(
         nargs="?",
         const="",
         metavar="FILE.pth",
         help="FID and KID (needs torch-fidelity), by the Inception weights that it publishes; without a file by the "
-        "features of the model's judge",
+        "features of the model's evaluator",
     )
-    title: str = flag(default="", help="of the page")
+    title: str = flag(default="", help="of the page (default: made of the domain)")
     device: str = flag(default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
 
 
@@ -155,7 +153,7 @@ def run(args: ReportArguments) -> int:
     print(page)
     sources = [images] if photos is None else [images, photos]
     for source in sources:
-        for what, files in (("left out", source.failures), ("taken as a crop", source.uncut)):
+        for what, files in (("left out", source.failures), ("taken as a crop", source.without_face)):
             for name, reason in files:
                 print(f"  {what}: {name}: {' '.join(reason.split())}", file=sys.stderr)
     return 1 if any(source.failures for source in sources) else 0

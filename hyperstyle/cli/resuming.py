@@ -49,13 +49,13 @@ class InvertArguments(ModelArguments, InversionArguments):
     quiet: bool = switch("no progress bar, no line per image")
 
 
-class Job(NamedTuple):
+class ImageJob(NamedTuple):
     """An image, and where its results go.
 
     Attributes:
         image: the file.
         stem: path of the results without their endings.
-        outdated: the state of a record there that is to be replaced.
+        outdated: identifies the version of an inversion file there that is to be replaced; None if there is none.
     """
 
     image: Path
@@ -64,7 +64,7 @@ class Job(NamedTuple):
 
     @property
     def record(self) -> Path:
-        """The inversion file, which is written last. Made anew each time: what a path caches would add up."""
+        """Path of the inversion file, which is written last. Not stored: paths of many thousand jobs take memory."""
         return self.stem.with_name(f"{self.stem.name}.safetensors")
 
 
@@ -74,7 +74,7 @@ class Resumption:
     An inversion file counts as done if it is of this image, and was made with the model and the settings of this run.
 
     Attributes:
-        claims: of this run.
+        claims: marks images as being worked on, for other runs.
         done: how many images were inverted already, or by another run meanwhile.
         busy: how many another run still works on.
         refused: those whose output file is there and holds another inversion.
@@ -107,18 +107,18 @@ class Resumption:
         except OSError as error:
             raise ImageError(f"{str(image)!r} cannot be read any more: {error.strerror}.") from error
 
-    def unfinished(self, jobs: Iterable[Job]) -> list[Job]:
-        """Those that are still to be inverted, by the files that are there now."""
+    def unfinished(self, jobs: Iterable[ImageJob]) -> list[ImageJob]:
+        """The jobs whose inversion file is missing, damaged or, with --overwrite, to be replaced; counts the others."""
         if self._args.overwrite:
             return [job._replace(outdated=stamp(job.record)) for job in jobs]
         return [left for job in jobs if (left := self._unless_done(job)) is not None]
 
-    def claimed(self, jobs: Iterable[Job], on_skip: Callable[[], object]) -> Iterator[Job]:
+    def claimed(self, jobs: Iterable[ImageJob], on_skip: Callable[[], object]) -> Iterator[ImageJob]:
         """Each job that no other run works on, claimed when it is yielded; `on_skip` is called for each one skipped.
 
         Those claimed by another run are tried once more at the end: by then they are done, or were released.
         """
-        waiting: list[Job] = []
+        waiting: list[ImageJob] = []
         rounds = itertools.chain(((job, False) for job in jobs), ((job, True) for job in waiting))
         for job, is_last in rounds:
             status = self.claims.claim(job.record, outdated=job.outdated)
@@ -146,7 +146,7 @@ class Resumption:
                 file=sys.stderr,
             )
 
-    def _unless_done(self, job: Job) -> Job | None:
+    def _unless_done(self, job: ImageJob) -> ImageJob | None:
         """The job, where there is no record or a damaged one, to be replaced; else counts it as what it is."""
         from hyperstyle.inversion.file import read_origin
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,7 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
     expected = (model.generator.config.rows, model.generator.config.latent_width)
     for name in chosen:
         same = [other for other in latents if other != name and official_stem(other) == official_stem(name)]
-        if same and path.is_dir():
+        if same and os.path.isdir(path):
             raise InversionError(
                 f"{file} has codes of {same[0]!r} and {name!r}, whose offsets share one file: it does not say whose "
                 f"they are. Read the codes alone, from {file}."
@@ -63,7 +64,7 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
             )
     w = torch.stack([torch.tensor(latents[name]) for name in chosen]).to(model.device, model.dtype)
     codes = None
-    if path.is_dir():
+    if os.path.isdir(path):
         parts = [_offsets(path / DELTAS / f"{official_stem(name)}.npy", model) for name in chosen]
         if any(parts):
             single = OffsetCodes.none(w[:1])
@@ -73,7 +74,7 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
 
 
 def _latents(path: Path) -> Path:
-    return path / LATENTS if path.is_dir() else path
+    return path / LATENTS if os.path.isdir(path) else path
 
 
 def _offsets(file: Path, model: Model) -> dict[str, Tensor]:

@@ -74,22 +74,24 @@ def fill(module: M, tensors: Mapping[str, Tensor], *, where: str, prefix: str = 
 
 
 def axis_size(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
-    """The size of an axis. A tensor that is not there, or has fewer axes, counts as 1; `fill` reports it."""
+    """The size of an axis of the tensor with this name; 1 if there is none, which `fill` reports then."""
     return tensors[name].shape[axis] if name in tensors and tensors[name].ndim > axis else 1
 
 
-def numbers(names: Iterable[str], pattern: str) -> set[int]:
-    """The numbers that the group of a pattern finds at the beginnings of names."""
+def numbers_in_names(names: Iterable[str], pattern: str) -> set[int]:
+    """The numbers that the group of a regular expression finds, in names that begin with it, such as layer numbers."""
     return {int(match[1]) for name in names if (match := re.match(pattern, name))}
 
 
-def renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str | None]) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors under our names, and the names of those that have no place.
+def rename_tensors(
+    tensors: Mapping[str, Tensor], names: Mapping[str, str | None]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """(Tensors by the library's names, the file's names of those that are left out).
 
     Args:
         tensors: by the names of the file.
-        names: pattern of such a name -> our name, with the groups of the pattern; None is for what is left out. The
-            first pattern that fits counts. A name that fits none stays, and `fill` refuses it.
+        names: regular expression for a whole name -> the library's name, which may refer to its groups; None leaves the
+            tensor out. The first that matches counts. A name that matches none stays, and `fill` refuses it.
     """
     ours: dict[str, Tensor] = {}
     left_out = []
@@ -107,10 +109,10 @@ def renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str | None]) -> t
 
 
 def trunk_of(tensors: Mapping[str, Tensor], backbone: Backbone | None = None) -> tuple[Backbone, TrunkConfig]:
-    """The kind of a trunk, unless it is known, and its configuration: widths, blocks and stem kernel by the shapes.
+    """The kind of an encoder's trunk, `backbone` unless None, and its configuration.
 
-    The rest, such as strides, which no shape shows, is that of the published trunk of this kind; so is everything if
-    the tensors include no block.
+    Widths, blocks and the kernel of the stem follow from the shapes. The rest, such as strides, is that of the
+    published trunk of this kind; so is everything if the tensors include no block.
     """
     if backbone is None:
         backbone = "resnet" if "conv1.weight" in tensors else "irse"
@@ -123,8 +125,14 @@ def trunk_of(tensors: Mapping[str, Tensor], backbone: Backbone | None = None) ->
     return backbone, replace(published(), widths=widths, blocks=blocks, stem_kernel=axis_size(tensors, stem, 3))
 
 
-def check_images(where: str, *, channels: int = 3, classes: int | None = None) -> None:
-    """Raises WeightsError where a generator makes images of another number of channels than 3, or of classes."""
+def check_rgb_unconditional(where: str, *, channels: int = 3, classes: int | None = None) -> None:
+    """Raises WeightsError unless a generator makes RGB images and is unconditional.
+
+    Args:
+        where: what messages call the source.
+        channels: of its images.
+        classes: how many labels it takes; None for an unconditional one.
+    """
     if channels != 3:
         kinds = {1: "a generator of gray images", 4: "a generator of RGBA images", 12: "a SWAGAN generator"}
         kind = kinds.get(channels, "a generator of other images than RGB")

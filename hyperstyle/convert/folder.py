@@ -31,7 +31,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(folder):
         return
     try:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise CheckpointError(f"{folder} is a file: choose another folder for the model.")
         entries = sorted(entry.name for entry in folder.iterdir())
         names = list(_names(folder)) if _FILE in entries else []
@@ -68,6 +68,6 @@ def check_outside(files: Sequence[str | os.PathLike[str]], folder: Path) -> None
 def _names(folder: Path, before: str = "") -> Iterator[str]:
     """The names of everything in a folder, at any depth, those of folders with a slash; links are not followed."""
     for path in sorted(folder.iterdir()):
-        yield (name := f"{before}{path.name}{'/' if path.is_dir() else ''}")
-        if path.is_dir() and not path.is_symlink():
+        yield (name := f"{before}{path.name}{'/' if os.path.isdir(path) else ''}")
+        if os.path.isdir(path) and not path.is_symlink():
             yield from _names(path, name)

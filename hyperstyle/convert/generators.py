@@ -11,10 +11,17 @@ import torch
 from torch import Tensor
 
 from hyperstyle.convert.contents import Use
-from hyperstyle.convert.filling import Converted, axis_size, check_images, fill, numbers, without_weights
+from hyperstyle.convert.filling import (
+    Converted,
+    axis_size,
+    check_rgb_unconditional,
+    fill,
+    numbers_in_names,
+    without_weights,
+)
 from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
-from hyperstyle.convert.sniff import SniffedFile, a_kind, sniff
+from hyperstyle.convert.sniff import SniffedFile, describe_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.components import check_finite
 from hyperstyle.networks.stylegan2.base import StyleGenerator
@@ -63,7 +70,9 @@ def find_generator(file: SniffedFile) -> Converted[StyleGenerator]:
     if file.kind == "idinvert":
         return idinvert_generator(file.tensors, where=str(file.path))
     if not file.has_generator:
-        raise CheckpointError(f"{file.path} is {a_kind(file.kind)} without a generator: give the generator's own file.")
+        raise CheckpointError(
+            f"{file.path} is {describe_kind(file.kind)} without a generator: give the generator's own file."
+        )
     prefix = "" if file.kind == "generator" else "decoder."
     return generator_from_state(file.part(prefix), file.latent_avg, where=str(file.path), prefix=prefix)
 
@@ -140,11 +149,11 @@ def noise_maps(config: GeneratorConfig) -> dict[str, Tensor]:
 def _check_kind(state: Mapping[str, Tensor], where: str) -> None:
     """Raises WeightsError for a generator with classes, or of images that are not RGB."""
     if "to_rgb1.conv.weight" in state:
-        check_images(where, channels=axis_size(state, "to_rgb1.conv.weight", 1))
+        check_rgb_unconditional(where, channels=axis_size(state, "to_rgb1.conv.weight", 1))
     for name, tensor in state.items():
         if _CLASSES.fullmatch(name) and tensor.ndim == 2:  # a linear layer is [out, classes], a table [classes, out]
             linear = name.removesuffix("weight") + "bias" in state
-            check_images(where, classes=tensor.shape[1 if linear else 0])
+            check_rgb_unconditional(where, classes=tensor.shape[1 if linear else 0])
     into, width = axis_size(state, "style.1.weight", 1), axis_size(state, "style.1.weight", 0)
     if into != width and "style.1.weight" in state:
         raise WeightsError(
@@ -167,7 +176,7 @@ def mean_row(latent_avg: Tensor, config: GeneratorConfig, where: str) -> Tensor:
 
 def _config(state: Mapping[str, Tensor], where: str, prefix: str) -> GeneratorConfig:
     """The numbers of the generator, by its convolutions: two for every doubling of the size."""
-    doublings = (max(numbers(state, r"convs\.(\d{1,3})\."), default=0) + 1) // 2
+    doublings = (max(numbers_in_names(state, r"convs\.(\d{1,3})\."), default=0) + 1) // 2
     names = ["conv1.conv.weight", *(f"convs.{2 * block + 1}.conv.weight" for block in range(doublings))]
     if missing := [name for name in names if name not in state]:
         raise WeightsError(
@@ -178,5 +187,5 @@ def _config(state: Mapping[str, Tensor], where: str, prefix: str) -> GeneratorCo
         size=4 << doublings,
         channels=tuple(axis_size(state, name, 1) for name in names),
         latent_width=axis_size(state, "conv1.conv.modulation.weight", 1),
-        mapping_layers=max(len(numbers(state, r"style\.(\d+)\.weight$")), 1),
+        mapping_layers=max(len(numbers_in_names(state, r"style\.(\d+)\.weight$")), 1),
     )

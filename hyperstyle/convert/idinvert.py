@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import Converted, axis_size, fill, numbers, renamed, without_weights
+from hyperstyle.convert.filling import Converted, axis_size, fill, numbers_in_names, rename_tensors, without_weights
 from hyperstyle.errors import WeightsError
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
 from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
@@ -57,8 +57,8 @@ def idinvert_generator(state: Mapping[str, Tensor], *, where: str = "the state")
             detail is not 0), or has another low-pass filter.
         ConfigError: a size that `StyleGan1Config` refuses.
     """
-    last = max(numbers(state, r"synthesis\.layer(\d+)\."), default=0) // 2
-    depth = len(numbers(state, r"mapping\.dense(\d+)\.fc\.weight$"))
+    last = max(numbers_in_names(state, r"synthesis\.layer(\d+)\."), default=0) // 2
+    depth = len(numbers_in_names(state, r"mapping\.dense(\d+)\.fc\.weight$"))
     bias = "synthesis.layer{}.epilogue.bias"
     config = StyleGan1Config(
         size=4 << last,
@@ -81,7 +81,7 @@ def idinvert_generator(state: Mapping[str, Tensor], *, where: str = "the state")
             tensors[name] = blur_filter()
     output = rf"synthesis\.output{last}\."
     names = {rf"{output}conv\.weight": "to_rgb.weight", rf"{output}bias": "to_rgb.bias"} | _GENERATOR_NAMES
-    ours, unread = renamed(tensors, names)
+    ours, unread = rename_tensors(tensors, names)
     network = fill(without_weights(StyleGan1, config), ours, where=where)
     return Converted(network, len(state) - len(unread), unread=tuple(unread))
 
@@ -95,7 +95,7 @@ def idinvert_encoder(
         WeightsError: tensors are missing, unexpected, of a wrong shape or not finite.
         ConfigError: sides of the crop that the encoder cannot halve.
     """
-    last = max(numbers(state, r"block(\d+)\."), default=0)
+    last = max(numbers_in_names(state, r"block(\d+)\."), default=0)
     widths = [axis_size(state, "block0.conv.weight", 0)]
     widths += [axis_size(state, f"block{n}.conv2.weight", 0) for n in range(1, last)]
     config = IdInvertEncoderConfig(rows, latent_width, input_size, tuple(widths))
@@ -103,7 +103,7 @@ def idinvert_encoder(
     names |= {rf"block{last}\.bn\.bn\.(\w+)": r"norm.\1", rf"block{last}\.fc\.weight": "weight"}
     for block in range(1, last):
         names |= {rf"block{block}\.{part}\.(\w+)": rf"blocks.{block - 1}.{ours}.\1" for part, ours in _RESIDUAL.items()}
-    network = fill(without_weights(IdInvertEncoder, config), renamed(state, names)[0], where=where)
+    network = fill(without_weights(IdInvertEncoder, config), rename_tensors(state, names)[0], where=where)
     return Converted(network, len(state))
 
 
@@ -118,6 +118,6 @@ def vgg16_features(state: Mapping[str, Tensor], *, where: str = "the state") -> 
     network = without_weights(Vgg16, Vgg16Config())
     features = "|".join(map(str, range(len(network.features))))
     names = {rf"layer({features})\.(weight|bias)": r"features.\1.\2", r"layer\d+\.(weight|bias)": None}
-    ours, unread = renamed(state, names)
+    ours, unread = rename_tensors(state, names)
     ours["mean"] = Vgg16(Vgg16Config((1,), (1,))).mean
     return Converted(fill(network, ours, where=where), len(state) - len(unread), unread=tuple(unread))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import axis_size, check_images, numbers, without_weights
+from hyperstyle.convert.filling import axis_size, check_rgb_unconditional, numbers_in_names, without_weights
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.io.pickle_reader import PickledObject, load_pickle
@@ -97,18 +97,18 @@ def _config(state: Mapping[str, Tensor], mapping_rate: float, where: str) -> Gen
     if any(name.startswith("synthesis.input.") for name in state):
         raise WeightsError(f"{where} is a StyleGAN3 generator: only StyleGAN2 is converted.")
     if any(name.startswith("mapping.embed.") for name in state):
-        check_images(where, classes=axis_size(state, "mapping.embed.weight", 1))
-    sizes = numbers(state, r"synthesis\.b(\d{1,5})\.")
+        check_rgb_unconditional(where, classes=axis_size(state, "mapping.embed.weight", 1))
+    sizes = numbers_in_names(state, r"synthesis\.b(\d{1,5})\.")
     if not sizes:
         raise WeightsError(f"{where} is no StyleGAN2 generator: no tensor is called 'synthesis.b4...'.")
     if "synthesis.b4.torgb.weight" in state:
-        check_images(where, channels=axis_size(state, "synthesis.b4.torgb.weight", 0))
+        check_rgb_unconditional(where, channels=axis_size(state, "synthesis.b4.torgb.weight", 0))
     resolutions = [2**n for n in range(2, max(sizes).bit_length())]
     return GeneratorConfig(
         size=max(sizes),
         channels=tuple(axis_size(state, f"synthesis.b{r}.conv1.weight", 0) for r in resolutions),
         latent_width=axis_size(state, "mapping.w_avg", 0),
-        mapping_layers=max(len(numbers(state, r"mapping\.fc(\d+)\.weight$")), 1),
+        mapping_layers=max(len(numbers_in_names(state, r"mapping\.fc(\d+)\.weight$")), 1),
         mapping_rate=mapping_rate,
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import Converted, axis_size, fill, numbers, trunk_of, without_weights
+from hyperstyle.convert.filling import Converted, axis_size, fill, numbers_in_names, trunk_of, without_weights
 from hyperstyle.convert.generators import mean_row
 from hyperstyle.convert.sniff import SniffedFile, by_encoder_type
 from hyperstyle.errors import CheckpointError, WeightsError
@@ -47,7 +47,7 @@ _LEFT = {
 
 
 def domain_name(file: SniffedFile) -> str | None:
-    """The name of the domain by the options of a file; None where they do not say it."""
+    """The name of the domain, such as "faces", by the data set in the options of a file; None where they name none."""
     data = file.opts.get("dataset_type")
     if not isinstance(data, str):
         return None
@@ -60,14 +60,16 @@ def steps_of(file: SniffedFile) -> int | None:
     return steps if isinstance(steps, int) and not isinstance(steps, bool) and steps > 0 else None
 
 
-def hypernetwork(file: SniffedFile, generator: GeneratorConfig, input_size: tuple[int, int]) -> Converted[Hypernetwork]:
-    """The hypernetwork of a HyperStyle file, for a generator with these numbers.
+def convert_hypernetwork(
+    file: SniffedFile, generator: GeneratorConfig, input_size: tuple[int, int]
+) -> Converted[Hypernetwork]:
+    """The hypernetwork of a HyperStyle file.
 
     Kind of heads and tuned layers are those of the options, or of the tensors where there are no options.
 
     Args:
-        file: it.
-        generator: of the file.
+        file: of the kind "hyperstyle".
+        generator: the configuration of the generator whose weights it changes.
         input_size: (height, width) of the crop in pixels; the domain's.
 
     Raises:
@@ -129,7 +131,7 @@ def _tuned_layers(file: SniffedFile, state: Mapping[str, Tensor], generator: Gen
             raise CheckpointError(f"{file.path}: layers_to_tune is {written!r}: expected numbers with commas.")
         written = [int(number) for number in written.split(",")] if written.strip() else [s.index for s in table]
     if not isinstance(written, list | tuple):
-        written = numbers(state, r"refinement_blocks\.(\d{1,3})\.")
+        written = numbers_in_names(state, r"refinement_blocks\.(\d{1,3})\.")
     names = tuple(spec.name for spec in table if spec.index in written)
     if not names:
         raise CheckpointError(f"{file.path}: layers_to_tune names no layer of a generator of {generator.size} px.")
@@ -153,7 +155,7 @@ def convert_encoder(
 
     Args:
         file: the file; its kind is "w-encoder", "psp", "e4e" or "restyle".
-        generator: numbers of the generator that it serves.
+        generator: the configuration of the generator that it makes codes for.
         input_size: (height, width) of the crop in pixels; the domain's.
         latent_avg: [D], [1,D] or [L,D], added to what it predicts; the official code takes HyperStyle's for a W
             encoder, not the encoder's own.
@@ -184,10 +186,14 @@ def convert_encoder(
     return Converted(fill(network, {**state, "latent_avg": mean}, where=where, prefix="encoder."), len(state))
 
 
-def hyperinverter(file: SniffedFile, generator: GeneratorConfig) -> Converted[HyperInverter]:
-    """The HyperInverter of a file, for a generator with these numbers, which stands in a file of its own.
+def convert_hyperinverter(file: SniffedFile, generator: GeneratorConfig) -> Converted[HyperInverter]:
+    """The HyperInverter of a file.
 
     Layers, widths and the size at which it looks at images follow from the tensors.
+
+    Args:
+        file: of the kind "hyperinverter".
+        generator: the configuration of the generator that it was trained with, which is in another file.
 
     Raises:
         WeightsError: see `fill`; or it was made for another generator, or predicts more than weights of convolutions.
@@ -197,7 +203,7 @@ def hyperinverter(file: SniffedFile, generator: GeneratorConfig) -> Converted[Hy
     state = file.part("hypernet.") | {f"w_bar_encoder.{name}": tensor for name, tensor in appearance.items()}
     layers = _predicted_layers(state, generator, where)
     first = f"weight_regressors.{layers[0].replace('.', '_')}_weight."
-    convs = len(numbers(state, rf"{re.escape(first)}feature_extractor\.(\d+)\.weight$"))
+    convs = len(numbers_in_names(state, rf"{re.escape(first)}feature_extractor\.(\d+)\.weight$"))
     # The appearance features are side / 32 wide: every convolution that reads them, but the first, halves that, to 1.
     side = 32 << max(1, convs - 1)
     config = HyperInverterConfig(

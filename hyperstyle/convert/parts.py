@@ -12,10 +12,10 @@ from torch import Tensor
 
 from hyperstyle.convert import official
 from hyperstyle.convert.contents import Use
-from hyperstyle.convert.filling import Converted, axis_size, numbers
+from hyperstyle.convert.filling import Converted, axis_size, numbers_in_names
 from hyperstyle.convert.generators import find_generator
 from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
-from hyperstyle.convert.sniff import KINDS, SniffedFile, a_kind, sniff
+from hyperstyle.convert.sniff import KINDS, SniffedFile, describe_kind, sniff
 from hyperstyle.domain import Domain
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.networks.stylegan2.base import StyleGenerator
@@ -112,15 +112,15 @@ def convert_parts(files: Files, original: Converted[StyleGenerator], domain: Dom
     config, main = original.network.config, files.main
     parts: dict[str, tuple[SniffedFile, Converted[Any]]] = {"generator": (files.generator, original)}
     if main.kind == "hyperstyle":
-        parts["hypernetwork"] = main, official.hypernetwork(main, config, domain.input_size)
+        parts["hypernetwork"] = main, official.convert_hypernetwork(main, config, domain.input_size)
     if main.kind == "hyperinverter":
-        parts["hyperinverter"] = main, official.hyperinverter(main, config)
+        parts["hyperinverter"] = main, official.convert_hyperinverter(main, config)
     for file in (main, *files.encoders) if KINDS[main.kind].encoder is not None else files.encoders:
         name = KINDS[file.kind].encoder
         if name is None:
             raise ConfigError(
-                f"{file.path} is {a_kind(file.kind)}: expected a W encoder, or a pSp, e4e or ReStyle encoder; for "
-                "IDInvert its encoder and VGG16."
+                f"{file.path} is {describe_kind(file.kind)}: expected a W encoder, or a pSp, e4e or ReStyle encoder; "
+                "for IDInvert its encoder and VGG16."
             )
         if name in parts:
             raise ConfigError(f"{file.path} is a second {KINDS[file.kind].words}: a model has one.")
@@ -192,7 +192,7 @@ def unread_entries(
 
 def _check_serves(encoder: SniffedFile, generator: SniffedFile, config: GeneratorConfig) -> None:
     """Raises WeightsError if an encoder was made for a generator of another size or latent width than `config`."""
-    blocks = numbers(encoder.part("decoder."), r"convs\.(\d+)\.")
+    blocks = numbers_in_names(encoder.part("decoder."), r"convs\.(\d+)\.")
     size = encoder.opts.get("output_size", encoder.opts.get("stylegan_size"))
     if blocks:
         size = 4 << (len(blocks) // 2)

@@ -87,15 +87,15 @@ _CONVERTED = (
 )
 
 
-def a_kind(kind: str) -> str:
-    """A kind of file in words, with the article."""
+def describe_kind(kind: str) -> str:
+    """One of `KINDS` in words with their article, such as "a W encoder"."""
     words = KINDS[kind].words
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SniffedFile(Contents):
-    """A checkpoint of another program, as `sniff` read it: its contents (none of "nvidia", which is read later).
+    """A checkpoint of another program, as `sniff` read it. One of the kind "nvidia" has no contents: it is read later.
 
     Attributes:
         path: where it is.
@@ -140,8 +140,8 @@ def sniff(path: str | Path, use: Use | None = None) -> SniffedFile:
     prefixes = KINDS[kind].prefixes
     if strays := [name for name in tensors if not name.startswith(prefixes)]:
         raise WeightsError(
-            f"{path}: {len(strays)} of {len(tensors)} tensors have no place in {a_kind(kind)} (first {strays[0]!r}): "
-            f"expected names that begin with {' or '.join(map(repr, prefixes))}."
+            f"{path}: {len(strays)} of {len(tensors)} tensors have no place in {describe_kind(kind)} (first "
+            f"{strays[0]!r}): expected names that begin with {' or '.join(map(repr, prefixes))}."
         )
     return SniffedFile(**vars(contents), path=path, kind=kind)
 
@@ -169,7 +169,12 @@ def _kind(tensors: Mapping[str, Tensor], opts: Mapping[str, Any], path: Path) ->
 
 
 def by_encoder_type(opts: Mapping[str, Any], table: Mapping[str, V], what: str) -> V:
-    """The entry of a table for the `encoder_type` in the options of a file, which is `what`.
+    """The entry of the table for the `encoder_type` in the options of a file.
+
+    Args:
+        opts: the options.
+        table: `encoder_type` -> entry.
+        what: the beginning of the message, such as "FILE is a ReStyle encoder".
 
     Raises:
         CheckpointError: the options have none, or another one.

@@ -27,6 +27,7 @@ from hyperstyle.io.components import check_tensors, load_tensors
 from hyperstyle.io.file_kind import file_kind
 from hyperstyle.io.files import sha256
 from hyperstyle.io.hub import explain
+from hyperstyle.io.opening import check_file
 from hyperstyle.io.torch_files import load_state, plain_names
 from hyperstyle.runtime.gradients import outside_inference_mode
 
@@ -80,8 +81,8 @@ class OpenClip:
         digest, needed = _needed(open_clip, model)
         if source is None and digest is None:
             raise ConfigError(f"no weights were given for {model!r}: pass weights=. Needed are {needed}")
-        path = _download(open_clip, model, needed) if source is None else Path(source).expanduser()
-        if not path.is_file():
+        path = _download(open_clip, model, needed) if source is None else Path(os.path.expanduser(source))
+        if not os.path.isfile(path):
             how = "given as the weights of CLIP" if weights else f"named by {VARIABLE}"
             raise MissingFileError(f"{path}, {how}, is not a file. Expected {needed}")
         state = _read(open_clip, path, digest, needed)
@@ -216,6 +217,7 @@ def _read(open_clip: Any, path: Path, digest: str | None, needed: str) -> dict[s
 
 def _is_torchscript(path: Path) -> bool:
     """Whether a file is TorchScript, which is code; only its file list is read."""
+    check_file(path, "file of CLIP's weights")
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

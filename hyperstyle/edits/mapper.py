@@ -91,7 +91,7 @@ class LatentMapper(nn.Module):
 
 
 class StyleMapper(nn.Module):
-    """Styles -> what to add to those that have a mapping: layer name -> [B,I].
+    """Styles, layer name -> [B,I], -> what to add to them: layer name -> [B,I], of the layers that have a mapping.
 
     Args:
         widths: official index of a layer -> I.

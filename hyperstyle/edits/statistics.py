@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class StyleClipSampling:
         truncation: psi, with which the first `truncated_rows` rows of each code [L,D] are truncated; the other rows
             are not truncated.
         truncated_rows: number of rows, counted from the coarsest; see `truncation`.
-        reach: the largest output resolution, in pixels, of the convolutions that are measured.
+        max_resolution: the largest output resolution, in pixels, of the convolutions that are measured.
         seed: of the random codes.
     """
 
@@ -48,14 +49,16 @@ class StyleClipSampling:
     deviations: float = 5.0
     truncation: float = 0.7
     truncated_rows: int = 8
-    reach: int = 128
+    max_resolution: int = 128
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.images <= self.samples or self.samples < 2 or self.truncated_rows < 0 or self.reach < 4:
+        counts = 1 <= self.images <= self.samples and self.samples >= 2 and self.truncated_rows >= 0
+        if not counts or self.max_resolution < 4:
             raise ConfigError(
-                f"{self.samples} samples, {self.images} images, {self.truncated_rows} truncated rows and a reach of "
-                f"{self.reach} px: expected 2 or more samples, 1 or more and not more images, 0 or more rows and 4 px."
+                f"{self.samples} samples, {self.images} images, {self.truncated_rows} truncated rows and resolutions "
+                f"up to {self.max_resolution} px: expected 2 or more samples, 1 or more images but not more than "
+                "samples, 0 or more rows, and 4 px or more."
             )
         if not 0 < self.deviations < float("inf") or not abs(self.truncation) < float("inf"):
             raise ConfigError(
@@ -64,8 +67,8 @@ class StyleClipSampling:
             )
 
     def layers(self, generator: StyleGenerator) -> tuple[LayerSpec, ...]:
-        """The convolutions that are measured, in the official order, coarse to fine: up to `reach` pixels, no toRGB."""
-        return tuple(spec for spec in generator.layers if not spec.torgb and spec.resolution <= self.reach)
+        """The convolutions that are measured, in the official order, coarse to fine; no toRGB."""
+        return tuple(spec for spec in generator.layers if not spec.torgb and spec.resolution <= self.max_resolution)
 
 
 @torch.no_grad()
@@ -215,16 +218,18 @@ class _ProgressFile:
     """A file of the effects measured so far, with what identifies the generator, encoder and settings."""
 
     def __init__(self, path: Path, settings: StyleClipSampling, layers: Sequence[LayerSpec], features: Tensor) -> None:
+        values = asdict(settings)
+        values["reach"] = values.pop("max_resolution")  # its name in the file
         self.path = path
         self.metadata = {
-            "settings": json.dumps(asdict(settings), sort_keys=True),
+            "settings": json.dumps(values, sort_keys=True),
             "layers": ",".join(f"{spec.name}:{spec.style_width}" for spec in layers),
         }
         self.features = features  # [N,E] of the images before anything is moved
 
     def read(self, channels: int) -> list[Tensor]:
         """The effects [E] of the first channels, [] without a file. Raises CheckpointError if it is of another run."""
-        if not self.path.exists():
+        if not os.path.exists(self.path):
             return []
         tensors, metadata = load_tensors(self.path)
         effects, features = (tensors.get(name, torch.empty(0)) for name in ("effects", "features"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,7 +57,7 @@ def load_folder(folder: str | Path) -> StoredEdit:
         EditError: the folder describes a kind of edit this version does not know.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise MissingFileError(f"{folder} is not a folder. An edit is a folder with config.json and model.safetensors.")
     config, tensors = read_folder(folder, _Config)
     if config.type not in KINDS:
@@ -72,9 +73,11 @@ def load_edits(folder: Path) -> dict[str, StoredEdit]:
     Raises:
         HyperStyleError: what `load_folder` raises, for the first folder without a valid edit.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return {}
-    return {path.name: load_folder(path) for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."}
+    return {
+        path.name: load_folder(path) for path in sorted(folder.iterdir()) if os.path.isdir(path) and path.name[0] != "."
+    }
 
 
 def write_folder(folder: str | Path, config: Any, tensors: Mapping[str, Tensor]) -> None:

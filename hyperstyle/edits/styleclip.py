@@ -15,6 +15,7 @@ from hyperstyle.edits.protocol import EditInfo, TextImageEncoder
 from hyperstyle.edits.store import read_folder, write_folder
 from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning, MissingDependencyError, warn
+from hyperstyle.io.opening import read_text
 from hyperstyle.io.pickle_reader import load_pickle
 from hyperstyle.io.torch_files import load_numbers
 from hyperstyle.networks.stylegan2.generator import LayerSpec
@@ -102,10 +103,7 @@ class StyleClip:
         moved = [spec.name for spec in layers if spec.name in by_layer and spec.resolution <= _MAX_RESOLUTION]
         sentences = None
         if templates is not None:
-            try:
-                lines = Path(templates).read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise CheckpointError(f"{templates} cannot be read as a text file of templates: {error}.") from error
+            lines = read_text(templates, "text file of templates").splitlines()
             sentences = [line.strip() for line in lines if line.strip()]
         return cls(by_layer, {name: deviations[name] for name in moved}, encoder, sentences, model)
 
@@ -118,7 +116,10 @@ class StyleClip:
         return OpenClip()
 
     def describe(self, text: str) -> Tensor:
-        """The unit feature [E] of a description, float64: the mean over all templates, normalized before and after."""
+        """The text feature [E] of a description, float64, of unit length.
+
+        It is the mean of the features over all templates, each normalized before, and normalized again.
+        """
         # Section 6, "prompt engineering": an average over many sentences has less noise than the feature of one.
         templates = default_templates() if self.templates is None else self.templates
         with torch.no_grad():

@@ -89,17 +89,17 @@ def channel_edit(
     source: str = "",
     model: str = "",
 ) -> StyleEdit:
-    """An edit that moves single channels of the styles.
+    """An edit that moves single channels of the styles, all of them up at positive strengths.
 
     Args:
         layers: those of the generator, `generator.layers` or `layer_table(config)`.
-        channels: (layer, channel) each; a layer by name or by number.
+        channels: pairs (layer, channel), counted from 0; a layer by its name or its number, see `torgb_counted`.
         name: what the edit is called.
         deviations: layer name -> [I], standard deviations of the styles: a unit of strength is then `step` deviations
             of each channel, as in the paper; otherwise it is `step` in units of the styles.
         step: see `deviations`.
-        torgb_counted: whether numbers count all layers in the official order, or the convolutions alone. None: all
-            layers where every channel then exists, else the convolutions.
+        torgb_counted: whether the numbers of layers count toRGB too, as in the official order, or the other
+            convolutions alone. None: the first, if every channel then exists, else the second.
         low, high: sensible strengths.
         source, model: see `EditInfo`.
 

@@ -37,7 +37,8 @@ SIZES = (256, 512, 1024)
 """Sides of the published faces generators in pixels."""
 
 Implementation = Literal["fast", "plain", "networks"]
-"""The library's own call; the plain path; the library's networks without reading and measuring images."""
+"""The library's own call ("fast"), the plain path of `networks.reference` ("plain"), and the library's networks without
+reading and measuring images ("networks")."""
 
 Parts = tuple[WEncoder, Generator, Hypernetwork]
 
@@ -50,8 +51,8 @@ class Case:
         size: side in pixels of the published faces configuration with random weights; not used with `model`.
         model: bundled model, folder or Hub repository; None takes random weights.
         device: "auto", "cpu", "cuda", ...
-        repeat: times to measure.
-        threads: of the processor; None leaves them as they are.
+        repeat: how often each thing is measured.
+        threads: number of PyTorch's threads on the CPU; None leaves it as it is.
     """
 
     size: int = 1024
@@ -72,8 +73,8 @@ class Case:
             raise ConfigError(f"{self.repeat} repeats, {self.threads} threads: expected 1 or more.")
 
     @contextmanager
-    def threads_set(self) -> Iterator[None]:
-        """So many threads of PyTorch. Raises ConfigError for more than there are processors."""
+    def with_threads(self) -> Iterator[None]:
+        """Sets the number of threads until the context ends. Raises ConfigError for more than there are processors."""
         before = torch.get_num_threads()
         if self.threads is not None and self.threads > (here := max(before, os.cpu_count() or 1)):
             raise ConfigError(f"{self.threads} threads: this machine has {here} processors.")
@@ -84,12 +85,12 @@ class Case:
             torch.set_num_threads(before)
 
     @property
-    def words(self) -> str:
-        """What the weights are."""
+    def weights(self) -> str:
+        """In words, what the weights are: the name of the model, or that they are random."""
         return self.model or "random weights of the published faces configuration"
 
     def build(self, dtype: torch.dtype = torch.float32) -> HyperStyleInverter:
-        """The model, the same at every call but for the type of its numbers.
+        """Loads the model, or makes the same random weights at every call, in this precision.
 
         Raises:
             ConfigError: a model without W encoder or hypernetwork. HyperStyleError: it cannot be loaded.
@@ -109,14 +110,14 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is done: an inversion, or, with `edits`, a strip of so many edits of one image.
+class Workload:
+    """What a run computes: the inversion of a batch, or, with `edits`, so many edits of one image that is inverted.
 
     Attributes:
-        steps: of the hypernetwork.
-        batch: images that are inverted together.
-        edits: images of the strip; 0 is an inversion.
-        together: whether the plain path inverts all images at once, or one by one.
+        steps: number of refinement steps of an inversion.
+        batch: number of images that are inverted together.
+        edits: number of edited images; 0 is an inversion.
+        together: whether the plain path inverts the images as one batch, or one by one.
     """
 
     steps: int = 5
@@ -126,7 +127,7 @@ class Work:
 
     @property
     def images(self) -> int:
-        """How many images come out."""
+        """Number of images that a run returns."""
         return self.edits or self.batch
 
 
@@ -147,11 +148,10 @@ def _crops(inverter: HyperStyleInverter, count: int) -> Tensor:
     return torch.stack(crops).to(inverter.model.device)
 
 
-def prepared(implementation: Implementation, inverter: HyperStyleInverter, work: Work) -> Callable[[], Tensor]:
-    """A function that does this work by this implementation and returns its images [N,3,H,W], to be timed.
+def build_run(implementation: Implementation, inverter: HyperStyleInverter, work: Workload) -> Callable[[], Tensor]:
+    """The function to time: it computes the workload by this implementation and returns its images [N,3,H,W].
 
-    A strip of the library begins with offset codes, that of the plain path with dense offsets, which it has at hand
-    after an inversion.
+    Edits begin with what an inversion leaves: offset codes in the library, dense offsets in the plain path.
     """
     encoder, generator, hypernetwork = parts_of(inverter)
     model, to_input = inverter.model, inverter.model.domain.as_network_input
@@ -194,28 +194,33 @@ def prepared(implementation: Implementation, inverter: HyperStyleInverter, work:
     return {"fast": fast, "plain": plainly, "networks": networks_alone}[implementation]
 
 
-def timed(function: Callable[[], T], device: torch.device) -> tuple[T, float, float]:
-    """What a function returns, and its seconds by the clock and of the processor."""
+def time_call(function: Callable[[], T], device: torch.device) -> tuple[T, float, float]:
+    """Calls a function and returns (its result, seconds of wall time, seconds of CPU time of this process).
+
+    The wall time includes all that the function started on the device.
+    """
     start, cpu = now(device), time.process_time()
     result = function()
     return result, now(device) - start, time.process_time() - cpu
 
 
-def peak_in_subprocess(case: Case, implementation: Implementation | None, work: Work) -> int | None:
-    """The most bytes that a new process has in memory, that of the GPU where the model is there, for building the model
-    and doing the work, or, without an implementation, for building it alone; None where the system does not tell.
+def peak_in_subprocess(case: Case, implementation: Implementation | None, work: Workload) -> int | None:
+    """Peak memory in bytes of a new process that builds the model and computes the workload once.
+
+    It is that of the GPU if the model is on one, and None where the system does not tell. Without an implementation,
+    the process only builds the model.
 
     Raises:
-        HyperStyleError: the process was ended from outside, and what building and the work raise.
+        HyperStyleError: the process was ended from outside, and what building and computing raise.
     """
     return run_in_subprocess(_peak, case, implementation, work)
 
 
-def _peak(case: Case, implementation: Implementation | None, work: Work) -> int | None:
-    with case.threads_set():
+def _peak(case: Case, implementation: Implementation | None, work: Workload) -> int | None:
+    with case.with_threads():
         inverter = case.build()
         if implementation is not None:
-            prepared(implementation, inverter, work)()
+            build_run(implementation, inverter, work)()
     if inverter.model.device.type == "cuda":
         return torch.cuda.max_memory_allocated(inverter.model.device)
     return peak_memory()

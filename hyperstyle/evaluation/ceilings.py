@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from hyperstyle.domain import Domain
-from hyperstyle.evaluation.cases import Parts, Work
+from hyperstyle.evaluation.cases import Parts, Workload
 from hyperstyle.evaluation.figures import now
 from hyperstyle.networks import reference
 from hyperstyle.networks.encoders.w_encoder import WEncoder
@@ -21,7 +21,7 @@ _MOST = 24 << 30  # bytes that a measurement takes of a computer's memory
 _SECONDS = 1.0  # that a ceiling is measured
 
 
-def operations(parts: Parts, domain: Domain, work: Work) -> int:
+def operations(parts: Parts, domain: Domain, work: Workload) -> int:
     """Operations of the plain path's convolutions and matrix products, two for each multiply-add; nothing is computed.
 
     Strips have no encoder and no hypernetwork in them: the plain path has dense offsets at hand.
@@ -40,7 +40,7 @@ def operations(parts: Parts, domain: Domain, work: Work) -> int:
     return counter.get_total_flops() * work.images
 
 
-def least_bytes(parts: Parts, work: Work) -> int:
+def least_bytes(parts: Parts, work: Workload) -> int:
     """Bytes that must come from memory and go there: every weight read once a pass, every map of the generator
     written once and read once."""
     encoder, generator, hypernetwork = (sum(t.nbytes for t in network.parameters()) for network in parts)

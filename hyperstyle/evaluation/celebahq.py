@@ -24,7 +24,7 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.distribution import distances, features_of
-from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, identified, measure_all
+from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measure_all, weights_id
 from hyperstyle.evaluation.figures import Progress
 from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.journal import Journal
@@ -118,7 +118,7 @@ def evaluate_celebahq(
     same_person = None if identity is None or mtcnn is None else face_identity(identity, mtcnn, model.device)
     features = None if inception is None else features_of(model, inception)[0]
     make_folder(out)
-    weights = identified(model)
+    weights = weights_id(model)
     about = {
         "celebahq": 1,
         "model": weights,

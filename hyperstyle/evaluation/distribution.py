@@ -89,7 +89,9 @@ def distances(
     places = range(len(study.images))
     real = torch.cat([features(original(i)[None]) for i in places])
     return [
-        distance(real, torch.cat([features(to_tensor(load_image(study.reconstruction(job, i)))[None]) for i in places]))
+        distance(
+            real, torch.cat([features(to_tensor(load_image(study.reconstruction_path(job, i)))[None]) for i in places])
+        )
         for job in jobs
     ]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, QualityWarning
-from hyperstyle.evaluation.equal_effect import read_edits
+from hyperstyle.evaluation.equal_effect import measure_effects
 from hyperstyle.evaluation.figures import Progress, now
 from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.journal import Journal, Record
@@ -97,7 +97,7 @@ class Job:
 
     @property
     def is_optimization(self) -> bool:
-        """Whether its method optimizes for each image; True for every method that is an object and not a name."""
+        """Whether its method optimizes for each image. A method that is an object, not a name, is taken for one."""
         return not isinstance(self.method, str) or not is_feed_forward(self.inverter.model, self.method)
 
 
@@ -123,8 +123,8 @@ class Study:
     edits: tuple[str, ...] = ()
     points: int = 2
 
-    def reconstruction(self, job: Job, i: int) -> Path:
-        """Path of the saved reconstruction of image `i`. Only for a study that has a folder."""
+    def reconstruction_path(self, job: Job, i: int) -> Path:
+        """Where the reconstruction of image `i` is saved. Raises TypeError for a study without a folder."""
         if self.folder is None:
             raise TypeError("this study keeps no reconstructions")
         return self.folder / "reconstructions" / job.folder / f"{self.images.digests[i]}.png"
@@ -153,9 +153,11 @@ def measure_all(
         "seconds": time that `invert` took.
         "memory": peak memory in bytes (see `_peak`), or None if unknown.
         "figures": name -> figure of the reconstruction.
-        "edits": see `read_edits`; only for the images that are edited.
+        "edits": see `measure_effects`; only for the images that are edited.
         "on_the_way": list of {"step", "seconds", "figures"}, one for each of `Job.steps_measured` that was reached;
             only for a job that has some.
+
+    Before the first image of a feed-forward method it is run once more, so that no row contains its warm-up.
 
     Args:
         study: what is measured, and where the results are stored.
@@ -169,7 +171,7 @@ def measure_all(
         if not job.is_optimization and not all(done):
             invert_one(job.inverter, study.images.load(0), job)  # not counted: it warms up
         if study.folder is not None:
-            make_folder(study.reconstruction(job, 0).parent)
+            make_folder(study.reconstruction_path(job, 0).parent)
         for i in range(job.count):
             if not done[i]:
                 study.journal.add(_measured(study, job, i, on_progress, extra))
@@ -191,8 +193,8 @@ def check_trials(model: Model, trials: Sequence[Trial]) -> None:
         resolve_method(model, trial.method, steps=trial.steps)
 
 
-def identified(model: Model) -> str:
-    """What changes with any weight of a model's networks, and with its steps, for `Job.model`."""
+def weights_id(model: Model) -> str:
+    """A text that is another one if any weight of the model's networks or its number of steps is, for `Job.model`."""
     return f"{fingerprint(*model.networks.values())} {model.steps}"
 
 
@@ -223,7 +225,7 @@ def _is_done(study: Study, job: Job, i: int) -> bool:
     row = study.journal.get(job.label, study.images.names[i])
     if row is None or (row["crop"], row["model"]) != (study.images.digests[i], job.model):
         return False
-    if study.folder is not None and not study.reconstruction(job, i).exists():
+    if study.folder is not None and not study.reconstruction_path(job, i).exists():
         return False
     return i >= job.edited or not study.edits or "edits" in row
 
@@ -257,10 +259,10 @@ def _measured(study: Study, job: Job, i: int, on_progress: Progress | None, extr
             for step, image in on_the_way.items()
         ]
     if i < job.edited and study.edits:
-        row["edits"] = read_edits(inversion, study.edits, points=study.points)
+        row["edits"] = measure_effects(inversion, study.edits, points=study.points)
     if study.folder is not None:
         image = reconstruction if study.full_size else model.domain.resize_to_input(reconstruction)
-        save_image(to_images(image)[0], study.reconstruction(job, i))
+        save_image(to_images(image)[0], study.reconstruction_path(job, i))
     return row | dict(extra(job, i, inversion, on_the_way)) if extra is not None else row
 
 

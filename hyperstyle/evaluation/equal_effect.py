@@ -62,14 +62,14 @@ class EffectCurve:
     identities: tuple[tuple[float, ...], ...]
 
     @property
-    def reach(self) -> tuple[float, float]:
-        """(lowest, highest) change over all strengths, where the change at a strength is the mean over the images."""
+    def change_range(self) -> tuple[float, float]:
+        """(lowest, highest) change of the trait: the mean over the images at each strength, of all strengths."""
         means = torch.tensor(self.changes, dtype=torch.float64).mean(0)
         return means.min().item(), means.max().item()
 
 
-def read_edits(inversion: Inversion, edits: Sequence[str], *, points: int) -> dict[str, dict[str, list[float]]]:
-    """Applies each edit to one inversion at strengths over its range, and measures the results.
+def measure_effects(inversion: Inversion, edits: Sequence[str], *, points: int) -> dict[str, dict[str, list[float]]]:
+    """Applies each edit to one inversion at strengths over its range; measures change of its trait, and identity.
 
     Args:
         inversion: of one image; it must hold the crop that was inverted.
@@ -108,14 +108,15 @@ def effect_curves(
     """Compares the identity that methods preserve at equal changes of the trait, as the evaluator measures them.
 
     At each change, an image is taken at the smallest strength that reaches it (`at_changes`), and only images that
-    reach it with every method count. Changes that fewer than a quarter of the images reach so are left out.
+    reach it with every method count. A change that fewer than a quarter of the images reach with every method has no
+    point.
 
     Args:
         model: holds the edits.
-        rows: method -> one record per image, whose "edits" are what `read_edits` returned; all methods have the same
-            images in the same order.
+        rows: method -> one record per image, whose "edits" are what `measure_effects` returned; all methods have the
+            same images in the same order.
         edits: names of the edits to compare.
-        points: as it was passed to `read_edits`.
+        points: as it was passed to `measure_effects`.
 
     Returns:
         One curve for each edit and method; the methods of one edit follow each other.

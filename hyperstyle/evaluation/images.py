@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class EvaluationImages:
             folder are read and cropped anew at every call.
         digests: that of each crop, see `digest`.
         failures: (name, reason) of files that look like images and could not be read or cropped; they have no index.
-        uncut: (name, reason) of images in which no face was found, so that the whole image is used as the crop.
+        without_face: (name, reason) of images in which no face was found: the whole image is their crop.
         files: the file of each image, for those of a folder; otherwise empty.
     """
 
@@ -41,7 +42,7 @@ class EvaluationImages:
     load: Callable[[int], Tensor]
     digests: tuple[str, ...]
     failures: tuple[tuple[str, str], ...] = ()
-    uncut: tuple[tuple[str, str], ...] = ()
+    without_face: tuple[tuple[str, str], ...] = ()
     files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
@@ -85,7 +86,7 @@ def folder_images(
     Raises:
         ConfigError: no such folder, no image in it, or none that can be used.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ConfigError(f"{str(folder)!r} is no folder: expected one with images to measure on.")
     listing = list_images(sorted(folder.rglob("*")), within=folder)
     failures = [(file.relative_to(folder).as_posix(), why) for file, why in listing.left_out]
@@ -93,7 +94,7 @@ def folder_images(
         raise ConfigError(f"no image in {str(folder)!r} (looked at names and contents).{_first(failures)}")
     readable: dict[str, Path] = {}
     digests: list[str] = []
-    uncut: list[tuple[str, str]] = []
+    without_face: list[tuple[str, str]] = []
 
     def read(file: Path) -> tuple[Tensor, str]:
         prepared = prepare(file, inverter.model.domain, aligner=inverter.aligner, align=align)[0]
@@ -109,7 +110,7 @@ def folder_images(
             readable[name] = file
             digests.append(digest(crop))
             if _NO_FACE.search(note):
-                uncut.append((name, note))
+                without_face.append((name, note))
         if count is not None and len(readable) == count:
             break
     if not readable:
@@ -121,7 +122,7 @@ def folder_images(
         lambda i: read(files[i])[0],
         tuple(digests),
         failures=tuple(failures),
-        uncut=tuple(uncut),
+        without_face=tuple(without_face),
         files=files,
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.files import append_line, write_text
-from hyperstyle.io.opening import parse_json
+from hyperstyle.io.opening import parse_json, read_bytes
 
 Record = dict[str, Any]
 """One line: "method" and "picture" name it; the other entries are what was measured."""
@@ -36,14 +37,14 @@ class Journal:
             self._open(path, json.loads(json.dumps(about)))  # tuples become lists, as in the file
 
     def _open(self, path: Path, about: Mapping[str, Any]) -> None:
-        content = path.read_bytes() if path.exists() else b""
+        content = read_bytes(path, "journal of a report", error=ConfigError) if os.path.lexists(path) else b""
         complete = content[: content.rfind(b"\n") + 1]
         lines = complete.splitlines()
         if not lines:
             write_text(path, json.dumps(about, allow_nan=False) + "\n")
             return
         try:
-            header, *rows = map(parse_json, lines)
+            header, *rows = (parse_json(line) for line in lines)
             self._rows = {(row["method"], row["picture"]): row for row in rows}
             changed = [key for key in {**header, **about} if header.get(key) != about.get(key)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -48,7 +48,7 @@ class Measures:
 
     Attributes:
         chosen: the figures in the order of their columns.
-        resize: (model, reconstruction [1,3,H,W]) -> [1,3,h,w], as it is compared with the crop.
+        resize: (model, reconstruction [1,3,H,W]) -> [1,3,h,w], the size at which it is compared with the crop.
     """
 
     chosen: tuple[Measure, ...]
@@ -68,7 +68,7 @@ class Measures:
 
         Args:
             label: of the method.
-            rows: what the engine measured of each image.
+            rows: the journal's rows of the method, one for each image, see `engine.measure_all`.
         """
         row: dict[str, Value] = {"method": label, "images": len(rows)}
         for measure in self.chosen:
@@ -82,7 +82,11 @@ class Measures:
         return row
 
     def columns(self, rows: Sequence[Mapping[str, Value]]) -> list[Column]:
-        """A column for each figure, and one after it where images were left out of its means."""
+        """A column for each figure, and one after it where images were left out of its means.
+
+        Args:
+            rows: of the table, one for each method, as `row` returns them.
+        """
         columns: list[Column] = []
         for measure in self.chosen:
             columns.append(measure)
@@ -91,15 +95,20 @@ class Measures:
         return columns
 
 
-def own_measures(model: Model) -> Measures:
-    """What needs no other network: L2, MS-SSIM and, by the model's evaluator, perceptual distance and identity."""
+def basic_measures(model: Model) -> Measures:
+    """The figures that need no published network: L2, MS-SSIM and, where the model has an evaluator, its perceptual
+    distance and its identity similarity."""
     return Measures((_L2, *_by_evaluator(model, "perceptual"), _MS_SSIM, *_by_evaluator(model, "identity")))
 
 
 def choose_measures(
     model: Model, *, lpips: bool | None = None, identity: Path | None = None, mtcnn: Path | None = None
 ) -> Measures:
-    """L2, LPIPS, perceptual distance and identity by the model's evaluator, both forms of MS-SSIM, published identity.
+    """The figures for a report: L2, LPIPS, perceptual distance, MS-SSIM (as published, and as the official code has it)
+    and identity.
+
+    Perceptual distance, and identity unless `identity` names a network for it, are by the model's evaluator, and are
+    left out where it has none.
 
     Args:
         model: whose reconstructions are measured.
@@ -137,7 +146,7 @@ def choose_measures(
 
 
 def lpips_distance(device: torch.device, net: Literal["alex", "vgg"] = "alex") -> Compare:
-    """LPIPS with this trunk. Raises as `load_lpips` does."""
+    """A function that computes LPIPS with this trunk on this device. Raises as `load_lpips` does."""
     network = load_lpips(net, instead="Or leave LPIPS out: --lpips no.").to(device)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
@@ -148,7 +157,12 @@ def lpips_distance(device: torch.device, net: Literal["alex", "vgg"] = "alex") -
 
 
 def face_identity(network: Path, mtcnn: Path, device: torch.device) -> Compare:
-    """`metrics.published_identity` by the file of CurricularFace and the folder of MTCNN.
+    """A function that computes `metrics.published_identity`: (reconstruction, crop) -> [B], NaN without a face.
+
+    Args:
+        network: file of CurricularFace.
+        mtcnn: folder of the detector.
+        device: of both.
 
     Raises:
         CheckpointError: a file cannot be used.

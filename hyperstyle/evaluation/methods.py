@@ -16,7 +16,7 @@ from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measur
 from hyperstyle.evaluation.equal_effect import EffectCurve, effect_curves
 from hyperstyle.evaluation.figures import Progress, Row, mean_row
 from hyperstyle.evaluation.images import given_crops
-from hyperstyle.evaluation.measures import own_measures
+from hyperstyle.evaluation.measures import basic_measures
 from hyperstyle.evaluation.optimized import Optimization, check_perceptual_network
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.measure import with_metrics
@@ -111,7 +111,7 @@ def evaluate_methods(
     check_points(points)
     traits = () if model.evaluator is None else model.evaluator.config.traits
     edits = tuple(name for name in EDITS if name in model.edits and model.edits[name].info.trait in traits)
-    study = Study(images, own_measures(model), edits=edits, points=points)
+    study = Study(images, basic_measures(model), edits=edits, points=points)
     shown: dict[str, list[Tensor]] = {"input": [images.load(i)[None] for i in range(min(_SHOWN, len(images)))]}
 
     def keep(job: Job, i: int, inversion: Inversion, on_the_way: Mapping[int, Tensor]) -> Mapping[str, object]:
@@ -182,7 +182,7 @@ def evaluate_equal_effect(
         steps = {"optimize-w": optimized.projection, "pti": optimized.tuning}
         jobs.append(Job("pti", inverter, "pti", steps, count, edited=count))
         jobs.append(Job("optimize-w+", inverter, "optimize-w+", optimized.projection, count, edited=count))
-    study = Study(images, own_measures(model), edits=names, points=points)
+    study = Study(images, basic_measures(model), edits=names, points=points)
     measure_all(study, jobs, on_progress)
     rows = {job.label: study.rows(job.label, count) for job in jobs}
     return EqualEffect(effect_curves(model, rows, names, points=points), count)

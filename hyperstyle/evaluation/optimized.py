@@ -27,10 +27,10 @@ _TITLES = {"optimize-w": "W optimization", "pti": "PTI", "offsets": "offsets (bo
 
 @dataclass(frozen=True)
 class Optimization:
-    """Numbers of the rows that optimize.
+    """How many images and steps the methods take that optimize each image.
 
     Attributes:
-        images: how many, the first ones; all where there are fewer.
+        images: number of images, from the first on; all where there are fewer.
         projection, tuning, offsets: steps of W optimization, of PTI, and of the search for offsets.
     """
 
@@ -49,11 +49,13 @@ class Equivalence:
     """How many steps of PTI reach the mean that `hyperstyle` reaches on the same images.
 
     Attributes:
-        figure: l2, perceptual or identity.
-        target: the mean of `hyperstyle`.
-        steps: of tuning, linear between recorded steps; 0 where the pivot is already as good, None where PTI never is.
-        seconds: of these steps for one image, without the search for the pivot.
-        times, times_with_pivot: these seconds, and these with the search, over those of one `hyperstyle` inversion.
+        figure: "l2", "perceptual" or "identity".
+        target: the mean of this figure with `hyperstyle`.
+        steps: number of tuning steps, interpolated between recorded ones; 0 where the pivot is already as good. It and
+            the following are None where PTI never reaches the target.
+        seconds: time of these steps for one image, without the search for the pivot.
+        times, times_with_pivot: factors: these seconds, and these with the search, over those of one `hyperstyle`
+            inversion.
     """
 
     figure: str
@@ -71,10 +73,11 @@ class Optimized:
     Attributes:
         rows: `w-encoder`, `hyperstyle` where there is a hypernetwork, `optimize-w`, `pti` and, with a hypernetwork,
             `offsets`.
-        encoder_over_optimization: L2 of the W encoder over that of W optimization.
-        tuning: PTI over its steps; 0 is the pivot. Seconds are without the search for the pivot.
+        encoder_over_optimization: a ratio, mean L2 of the W encoder over that of W optimization.
+        tuning: a point of PTI for each recorded step, in ascending order; step 0 is the pivot. Seconds are without the
+            search for the pivot.
         equivalence: for each figure; empty without a hypernetwork.
-        shown: title -> [N,3,H,W] reconstructions.
+        shown: title of each method that was run -> its reconstructions [N,3,H,W].
     """
 
     rows: tuple[Row, ...]
@@ -113,7 +116,7 @@ def evaluate_optimized(
 
     Args:
         inverter: a model with a perceptual network, see `check_perceptual_network`.
-        study: with the rows of `w-encoder` and perhaps `hyperstyle`.
+        study: the images; its journal has the rows of `w-encoder`, and perhaps of `hyperstyle`, and gets the new ones.
         settings: how many images and steps.
         on_progress: called at every step, with images x steps.
     """
@@ -166,7 +169,7 @@ def evaluate_optimized(
 
 
 def equivalences(hyperstyle: Row, tuning: Sequence[Point], pivot_seconds: float) -> tuple[Equivalence, ...]:
-    """For each figure that there is, the steps and the time of PTI that are as good as `hyperstyle`.
+    """For each figure that was measured, the steps and the time with which PTI is as good as `hyperstyle`.
 
     Args:
         hyperstyle: its row, over the same images as the points.

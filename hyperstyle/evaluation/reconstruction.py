@@ -13,7 +13,7 @@ from hyperstyle.evaluation.engine import Job, Study, Trial, measure_all
 from hyperstyle.evaluation.figures import Point, Progress, Row, mean_point, mean_row
 from hyperstyle.evaluation.images import given_crops
 from hyperstyle.evaluation.journal import Record
-from hyperstyle.evaluation.measures import own_measures
+from hyperstyle.evaluation.measures import basic_measures
 from hyperstyle.evaluation.optimized import Optimization, Optimized, check_perceptual_network, evaluate_optimized
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
@@ -69,7 +69,7 @@ def evaluate_reconstruction(
     if optimized is not None:
         check_perceptual_network(model)  # better now than after the first rows
     resolve_method(model, "w-encoder")
-    study = Study(given_crops(model, crops), own_measures(model))
+    study = Study(given_crops(model, crops), basic_measures(model))
     count = len(study.images)
     names = ["w-encoder"] if model.hypernetwork is None else ["w-encoder", "hyperstyle"]
     jobs = [Job.of(Trial(name), inverter, count) for name in names]

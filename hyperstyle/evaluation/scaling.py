@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.cases import SIZES, Case, Implementation, Work, parts_of, peak_in_subprocess, prepared, timed
+from hyperstyle.evaluation.cases import (
+    SIZES,
+    Case,
+    Implementation,
+    Workload,
+    build_run,
+    parts_of,
+    peak_in_subprocess,
+    time_call,
+)
 from hyperstyle.evaluation.ceilings import plain_fits
 from hyperstyle.evaluation.figures import Progress, machine
 from hyperstyle.evaluation.journal import Record
@@ -70,15 +79,19 @@ def measure_scaling(
             todo.setdefault(replace(case, size=value) if name == "size" else case, []).append((name, value))
     total, done = sum(map(len, todo.values())), 0
     costs: list[Record] = []
-    with case.threads_set():
+    with case.with_threads():
         for model_case, values in todo.items():
-            built = peak_in_subprocess(model_case, None, Work()) if memory else None
+            built = peak_in_subprocess(model_case, None, Workload()) if memory else None
             inverter = model_case.build()
             about = machine(inverter.model)
             for name, value in values:
                 show(f"over {name}", done, total)
-                varied = {"steps": Work(steps=value), "batch": Work(batch=value), "edits": Work(edits=value)}
-                work = varied.get(name, Work())
+                varied = {
+                    "steps": Workload(steps=value),
+                    "batch": Workload(batch=value),
+                    "edits": Workload(edits=value),
+                }
+                work = varied.get(name, Workload())
                 for implementation in implementations:
                     if implementation == "plain" and not plain_fits(parts_of(inverter), work.batch):
                         continue
@@ -89,11 +102,11 @@ def measure_scaling(
                 done += 1
             del inverter  # two models would share the memory
     costs.sort(key=lambda cost: (over.index(cost["over"]), cost["value"]))
-    return {"weights": case.words, "repeats": case.repeat, "costs": costs, "machine": about}
+    return {"weights": case.weights, "repeats": case.repeat, "costs": costs, "machine": about}
 
 
-def _seconds(case: Case, inverter: HyperStyleInverter, implementation: Implementation, work: Work) -> Record:
-    run = prepared(implementation, inverter, work)
+def _seconds(case: Case, inverter: HyperStyleInverter, implementation: Implementation, work: Workload) -> Record:
+    run = build_run(implementation, inverter, work)
     run()
-    durations = [timed(run, inverter.model.device)[1:] for _ in range(case.repeat)]
+    durations = [time_call(run, inverter.model.device)[1:] for _ in range(case.repeat)]
     return {name: spread([pair[k] for pair in durations]) for k, name in enumerate(("seconds", "cpu"))}

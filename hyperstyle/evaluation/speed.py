@@ -14,7 +14,15 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation import ceilings
-from hyperstyle.evaluation.cases import Case, Implementation, Work, parts_of, peak_in_subprocess, prepared, timed
+from hyperstyle.evaluation.cases import (
+    Case,
+    Implementation,
+    Workload,
+    build_run,
+    parts_of,
+    peak_in_subprocess,
+    time_call,
+)
 from hyperstyle.evaluation.figures import Progress, machine
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.evaluation.loading import spread
@@ -51,7 +59,7 @@ class _Bench:
     """What is measured, and the figures so far."""
 
     case: Case
-    work: Work
+    work: Workload
     show: Progress
     report: Record
     wide: HyperStyleInverter  # in float32
@@ -65,21 +73,22 @@ class _Bench:
 
 
 def measure_speed(
-    case: Case, work: Work, rows: Sequence[str] | None = None, on_progress: Progress | None = None
+    case: Case, work: Workload, rows: Sequence[str] | None = None, on_progress: Progress | None = None
 ) -> Record:
     """Inverts and edits by the library and by the plain path, in turn in one process, and compares.
 
     Args:
-        case: the model, and how many pairs of runs each row has; those of eight images have a third as many.
-        work: steps of the hypernetwork, and images that are inverted together but for the rows of eight.
-        rows: some of `ROWS`; None is all on a GPU, and those with targets on a processor.
+        case: the model, and in `repeat` how many pairs of runs each row has; the rows "batch8..." have a third as many.
+        work: number of steps, and of images that are inverted together; the rows "batch8..." invert eight.
+        rows: some of `ROWS`; None is all on a GPU, and on a CPU those for which there are targets.
         on_progress: see `Progress`.
 
     Returns:
-        What was measured, with figures over the runs as `spread` returns them. The figures that targets are set for
-        have names of their own, with None for what was not measured: "ratio_ROW", "memory_above_weights_ratio", and
-        "agreement" and "agreement_edit_strip", the largest difference of a value between both paths in float32, in an
-        image and in a strip. And:
+        A dictionary; figures of several runs are {"median", "low", "high"}, see `loading.spread`. The figures that have
+        targets are on top, None where they were not measured: "ratio_ROW", the plain path's time over the library's,
+        "memory_above_weights_ratio", the library's peak memory above the model over that of the plain path, and
+        "agreement" and "agreement_edit_strip", the largest difference of a value between both paths in float32, in
+        inversions and in edits. And:
 
         "weights", "size", "steps", "batch", "repeats": of the inversions.
         "pairs": the rows, see `_measure_pair`.
@@ -104,9 +113,9 @@ def measure_speed(
     show = on_progress or (lambda *_: None)
     report: Record = {f"ratio_{name}": None for name in PAIRS}
     report |= dict.fromkeys(("memory_above_weights_ratio", "agreement", "agreement_edit_strip", "memory"))
-    report |= {"weights": case.words, "steps": work.steps, "batch": work.batch, "repeats": case.repeat}
+    report |= {"weights": case.weights, "steps": work.steps, "batch": work.batch, "repeats": case.repeat}
     report |= {"pairs": [], "errors": {}, "rates": [], "ceilings": {}, "missing": {}}
-    with case.threads_set():
+    with case.with_threads():
         if "memory" in rows:
             _measure_memory(case, work, show, report)  # while this process holds no model
         show("building", 0, 1)
@@ -122,7 +131,7 @@ def measure_speed(
                 continue
             fast = bench.wide if dtype == torch.float32 else case.build(dtype)
             if names and dtype != torch.float32:
-                works = {"image": work, "edit": Work(edits=1)}
+                works = {"image": work, "edit": Workload(edits=1)}
                 report["errors"][_name(dtype)] = {what: _error(bench.wide, fast, works[what]) for what in works}
             for name in names:
                 try:
@@ -140,7 +149,7 @@ def measure_speed(
     return report
 
 
-def _measure_memory(case: Case, work: Work, show: Progress, report: Record) -> None:
+def _measure_memory(case: Case, work: Workload, show: Progress, report: Record) -> None:
     """Adds the peaks, and what the library takes above the built model, of what the plain path takes above it."""
     peaks: dict[str, int | None] = {}
     runs: tuple[Implementation | None, ...] = (None, "fast", "plain")
@@ -170,20 +179,24 @@ def _measure_pair(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
     """
     dtype, many = PAIRS[name]
     model, parts = bench.wide.model, parts_of(bench.wide)
-    work = Work(edits=STRIP) if name == "edit_strip" else replace(bench.work, batch=_MANY if many else bench.work.batch)
+    work = (
+        Workload(edits=STRIP)
+        if name == "edit_strip"
+        else replace(bench.work, batch=_MANY if many else bench.work.batch)
+    )
     work = replace(work, together=work.batch == 1 or ceilings.plain_fits(parts, work.batch))
     sides: dict[Implementation, HyperStyleInverter] = {"fast": fast, "plain": bench.wide}
     first = replace(work, steps=1, batch=1, edits=min(2, work.edits))
     for side, inverter in sides.items():
-        prepared(side, inverter, first)()  # what is only done the first time
-    runs = {side: prepared(side, inverter, work) for side, inverter in sides.items()}
+        build_run(side, inverter, first)()  # what is only done the first time
+    runs = {side: build_run(side, inverter, work) for side, inverter in sides.items()}
     images: dict[Implementation, Tensor] = {}
     turns = max(1, bench.case.repeat // 3) if many else bench.case.repeat  # each is of several images
     seconds = np.empty((2, 2, turns))  # library and plain path, clock and processor
     for turn in range(turns):
         for place, (side, run) in enumerate(runs.items()):
             bench.show(name, 2 * turn + place, 2 * turns)
-            images[side], clock, cpu = timed(run, model.device)
+            images[side], clock, cpu = time_call(run, model.device)
             seconds[place, :, turn] = clock, cpu
     bench.show(name, 2 * turns, 2 * turns)
     if name in ("float32", "edit_strip"):
@@ -222,23 +235,23 @@ def _measure_rates(bench: _Bench, name: str, inverter: HyperStyleInverter) -> No
         try:
             for place, (key, implementation) in enumerate(runs.items()):
                 bench.show(f"{dtype}, batch {batch}", place, 2)
-                run = prepared(implementation, inverter, replace(bench.work, batch=batch))
+                run = build_run(implementation, inverter, replace(bench.work, batch=batch))
                 run()
-                row[key] = spread([timed(run, inverter.model.device)[1] for _ in range(bench.case.repeat)])
+                row[key] = spread([time_call(run, inverter.model.device)[1] for _ in range(bench.case.repeat)])
         except torch.cuda.OutOfMemoryError:
             bench.report["missing"][name] = f"{batch} images did not fit into the memory of the GPU"
             return
         bench.report["rates"].append(row | {"pictures_per_second": batch / row["seconds"]["median"]})
 
 
-def _error(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Work) -> Record:
+def _error(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Workload) -> Record:
     """How far images of the library in a narrow type lie from its images in float32, on the [-1,1] scale.
 
     "largest", "mean": absolute difference of a value.
     "psnr": in dB; None where the images are equal or not finite.
     "identity": cosine similarity by the model's evaluator, the mean; None without an evaluator.
     """
-    exact, image = (prepared("fast", inverter, work)().double() for inverter in (wide, narrow))
+    exact, image = (build_run("fast", inverter, work)().double() for inverter in (wide, narrow))
     difference = (image - exact).abs()
     mean_square = float(difference.square().mean())
     psnr = 10.0 * math.log10(4.0 / mean_square) if 0.0 < mean_square < math.inf else None

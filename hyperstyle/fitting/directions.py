@@ -45,7 +45,10 @@ def fit_interfacegan(
         traits: which of the scores; None is all.
         conditional: each edit is made orthogonal to the normals of all other traits whose boundaries are right for
             90 % of the held-out codes, so that it leaves those traits alone. (Its own boundary is unchanged.)
-        chosen, split, seed: see `edits.interfacegan.fit_boundary`.
+        chosen: how many codes with the highest scores, and as many with the lowest, a boundary is fitted to and tested
+            on: a share of all as a float up to 0.5, or a number as an int.
+        split: share of the chosen codes that it is fitted to; the rest are held out.
+        seed: of the split.
         source: where the scores come from, such as ", scored by NAME".
         on_progress: called with the progress.
 
@@ -109,7 +112,9 @@ def fit_components(
     truncation: float = 1.0,
     on_progress: Progress | None = None,
 ) -> Components:
-    """Principal components of W (GANSpace): the axes of `samples` random codes, the deviations of 5,000 others.
+    """Principal components of W (GANSpace), from `samples` random codes.
+
+    The standard deviations along them are those of 5,000 other codes.
 
     Args:
         model: whose generator makes the codes.
@@ -137,9 +142,9 @@ def fit_components(
 
 
 def with_report(edit: DirectionEdit, measured: Measured) -> DirectionEdit:
-    """The edit with the measurement in its report, and with the measured range.
+    """A copy of the edit with the measurement in its report, and with the usable range as its range of strengths.
 
-    Where not even the smallest strengths work, the range stays as it was.
+    Without a usable range (`low` = `high` = 0) the range stays as it was.
     """
     info = dataclasses.replace(edit.info, report={**edit.info.report, "trait": measured.trait, **measured.report()})
     if measured.low < measured.high:

@@ -14,7 +14,7 @@ from torch import Tensor
 from hyperstyle.edits import Edit
 from hyperstyle.edits.statistics import Progress
 from hyperstyle.errors import EditError
-from hyperstyle.fitting.scores import Scorer, network_scorer, read, render_batches
+from hyperstyle.fitting.scores import Scorer, network_scorer, render_batches, score_images
 from hyperstyle.inversion.editing import apply_edit
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.model.parts import Model
@@ -33,8 +33,8 @@ class Evaluator:
 
     Attributes:
         scorer: images [B,3,h,w] -> scores, see `Scorer`.
-        person: images [B,3,h,w] -> identity features [B,E], compared by cosine similarity; None if identity is not
-            measured.
+        person: an embedding for identity, images [B,3,h,w] -> features [B,E], compared by cosine similarity; None if
+            identity is not measured.
     """
 
     scorer: Scorer
@@ -64,8 +64,9 @@ class Measured:
             if already the strength next to 0 fails.
         per_unit: slope of the own trait: its mean change per unit of strength, from a least-squares line through 0
             over the usable range. Without a usable range, over the strengths next to 0.
-        leak: other trait -> ratio of its slope, defined likewise, to that of the own trait; with sign. Changes in
-            opposite directions on different images cancel.
+        leak: how the edit is entangled: for each other trait its mean change for one unit of change of the own trait
+            (its slope, defined likewise, over `per_unit`), with sign. Changes in opposite directions on different
+            images cancel.
         images: number of images that were edited.
     """
 
@@ -83,8 +84,9 @@ class Measured:
         """Reasons, a phrase each, why the edit is not clean; [] if it is.
 
         Args:
-            reach: how far the own trait must move in both directions within the usable range, in standard deviations.
-            leak: the largest magnitude allowed in `Measured.leak`.
+            reach: how much the own trait must change at the ends of the usable range, up at one and
+                down at the other, in standard deviations.
+            leak: the largest magnitude that is allowed for the values of `Measured.leak`.
         """
         up = 1.0 if self.per_unit >= 0 else -1.0
         low, high = (up * self.change[self.strengths.index(end)] for end in (self.low, self.high))
@@ -255,11 +257,11 @@ def _read_all(
     *,
     on_progress: Progress | None = None,
 ) -> _Readings:
-    """Renders the images of codes [N,L,D] with style offsets, layer name -> [N,S], and returns what is read of them."""
+    """Renders the images of codes [N,L,D] with style offsets, layer name -> [N,I], and returns what is read of them."""
     values: dict[str, list[Tensor]] = {}
     people = []
     for image in render_batches(model, w, style_offsets, on_progress=on_progress, what="reading"):
-        for name, value in read(evaluator.scorer, image).items():
+        for name, value in score_images(evaluator.scorer, image).items():
             values.setdefault(name, []).append(value)
         if evaluator.person is not None:
             with torch.no_grad():

@@ -17,6 +17,7 @@ from hyperstyle.errors import EditError, MissingFileError, did_you_mean
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
 from hyperstyle.io.npy_objects import save_npz
+from hyperstyle.io.opening import check_file
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
@@ -50,7 +51,7 @@ class Scores:
 
 
 def network_scorer(network: AttributeNetwork) -> Scorer:
-    """All traits that a network reads."""
+    """A scorer of all traits that the network predicts."""
 
     def scorer(images: Tensor) -> Mapping[str, Tensor]:
         return dict(zip(network.config.traits, network(images).unbind(1), strict=True))
@@ -58,8 +59,11 @@ def network_scorer(network: AttributeNetwork) -> Scorer:
     return scorer
 
 
-def read(scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
-    """Trait -> [B] on the CPU; scores without a name are called "score". Raises EditError for another shape."""
+def score_images(scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
+    """Scores images [B,3,h,w]: trait -> [B], float32 on the CPU, without gradients.
+
+    Scores that the scorer gives no name are called "score". Raises EditError where it gives other than [B].
+    """
     with torch.no_grad():
         output = scorer(images)
     named = output if isinstance(output, Mapping) else {_UNNAMED: output}
@@ -80,7 +84,7 @@ def render_batches(
     Args:
         model: generator and domain are used.
         codes: [N,D] or [N,L,D].
-        offsets: style offsets, layer name -> [N,S], see `InversionState`; {} for none.
+        offsets: style offsets, layer name -> [N,I] for I channels, see `InversionState`; {} for none.
         on_progress: called after each batch, see `Progress`.
         what: what is being done, for `on_progress`.
     """
@@ -115,7 +119,7 @@ def score_codes(
     """
     parts: list[dict[str, Tensor]] = []
     for images in render_batches(model, codes, {}, on_progress=on_progress, what="scoring"):
-        parts.append(read(scorer, images))
+        parts.append(score_images(scorer, images))
         for trait in needed:
             if trait not in parts[-1]:
                 raise EditError(f"the scorer gives no {trait!r}. {did_you_mean(trait, parts[-1])}")
@@ -139,8 +143,7 @@ def load_scores(path: str | Path) -> Scores:
         MissingFileError: there is no such file.
         EditError: it is no such table.
     """
-    if not Path(path).is_file():
-        raise MissingFileError(f"{path} is not there: expected a table of scores, an .npz file.")
+    check_file(path, "table of scores, an .npz file", error=EditError, missing=MissingFileError)
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if not isinstance(stored, np.lib.npyio.NpzFile):

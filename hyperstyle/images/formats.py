@@ -21,6 +21,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, featu
 
 from hyperstyle.errors import ImageError, MissingDependencyError
 from hyperstyle.images.color_modes import quiet
+from hyperstyle.io.opening import check_file
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -38,6 +39,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes of files that count as images whatever they contain; one that contains no image fails when it is read."""
 
+_MAX_FILE = 4 << 30  # bytes
 HEAD = 1024
 """How many of a file's first bytes `image_kind` looks at."""
 
@@ -132,6 +134,8 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
         ImageError: its format is not read (see `FORMATS`), it is too large or damaged, or it cannot be opened.
         MissingDependencyError: HEIC without pi-heif, or AVIF with a Pillow that has no decoder.
     """
+    if isinstance(source, str):
+        check_file(source, "file of an image", limit=_MAX_FILE, error=ImageError)
     try:
         head = source[:HEAD] if isinstance(source, bytes) else read_head(Path(source))
     except OSError as error:

@@ -13,8 +13,20 @@ from PIL import Image
 from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.images import list_folder, list_images, load_image, save_image
 from hyperstyle.images.clips.read import Clip, open_clip
+from hyperstyle.images.clips.write import check_clip, write_clip
 from hyperstyle.io.files import replace_folder
 from hyperstyle.io.temporary import is_temporary
+
+__all__ = [
+    "CLIP_SUFFIXES",
+    "Clip",
+    "FrameFolder",
+    "check_clip",
+    "check_folder",
+    "open_frames",
+    "write_clip",
+    "write_folder",
+]
 
 CLIP_SUFFIXES = (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm")
 """Suffixes of the video files that `open_frames` reads."""
@@ -52,13 +64,13 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
         MissingDependencyError: a video file, and PyAV is not installed.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         listing = list_images(sorted(list_folder(path), key=_natural_sort_key))
         if not listing.images:
             unreadable = "".join(f" {file.name!r} {why}" for file, why in listing.left_out[:1])
             raise ImageError(f"The folder {str(path)!r} holds no images (looked at names and contents).{unreadable}")
         return FrameFolder(path, listing.images, listing.left_out)
-    if not path.exists():
+    if not os.path.exists(path):
         raise ImageError(f"There is no {str(path)!r}; expected a folder of frames or a video file.")
     return open_clip(path)
 
@@ -66,7 +78,7 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
 def check_folder(folder: str | os.PathLike[str]) -> None:
     """Raises ConfigError unless the folder is new or empty, as for `write_folder`. Call it before making frames."""
     target = Path(folder)
-    if target.exists() and not (target.is_dir() and all(is_temporary(path) for path in target.iterdir())):
+    if os.path.exists(target) and not (os.path.isdir(target) and all(is_temporary(path) for path in target.iterdir())):
         raise ConfigError(f"{os.fspath(folder)!r} is there already and not an empty folder. Choose another one.")
 
 
@@ -93,7 +105,7 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
             if name is None:
                 raise ConfigError("There are more frames than names for them. Give a name for each.")
             file = temporary / f"{name}.png"
-            if file.exists():
+            if os.path.exists(file):
                 raise ConfigError(f"Two frames are named {name!r}. Rename one of them; suffixes do not count.")
             save_image(frame, file)
         check_folder(folder)  # still

@@ -29,8 +29,17 @@ def list_edits(
 ) -> list[tuple[Edit, Strength]]:
     """The edits that the arguments of `Inversion.edit` ask for, each with its strength.
 
+    Args:
+        model: has the edits by name, and the statistics for texts.
+        edit, strength, text, neutral, beta: as of `Inversion.edit`.
+        named: name of an edit -> its strength, from keywords such as `edit(age=2)`.
+
+    Returns:
+        The edit or the text first, then those of `named`, in the order in which they are to be applied.
+
     Raises:
-        EditError: none, an unknown name, or an edit and a text, which have one strength between them.
+        EditError: no edit at all, an unknown name, an edit and a text with the single `strength`, or what `text_edit`
+            refuses.
     """
     pairs: list[tuple[str | Edit, Strength]] = [] if edit is None else [(edit, strength)]
     if text is not None or neutral is not None or beta is not None:
@@ -57,7 +66,13 @@ def find_edit(model: Model, edit: str | Edit) -> Edit:
 
 
 def text_edit(model: Model, text: str | None, neutral: str | None = None, beta: float | None = None) -> Edit:
-    """The edit from `neutral` ("a face") towards a description, of channels above `beta` (0.13).
+    """StyleCLIP's global direction from a neutral description to another (Patashnik et al., ICCV 2021, Section 6).
+
+    Args:
+        model: has the statistics of its style channels, `model.text`.
+        text: what images should look like.
+        neutral: what they look like now; None is "a face".
+        beta: channels whose relevance to the text, 0 to 1, is less are not changed; None is 0.13.
 
     Raises:
         EditError: the model has no statistics for texts, or there is no description.
@@ -72,10 +87,10 @@ def text_edit(model: Model, text: str | None, neutral: str | None = None, beta: 
     return model.text(text, neutral="a face" if neutral is None else neutral, beta=0.13 if beta is None else beta)
 
 
-def numbers(edit: Edit, strength: Strength) -> list[float]:
-    """Strengths as a list of finite numbers.
+def check_strengths(edit: Edit, strength: Strength) -> list[float]:
+    """One strength or several as a list, checked.
 
-    One far outside the edit's range, more than twice as far from its middle as its ends are, is an EditWarning.
+    Warns (EditWarning) of one far outside the edit's range: more than twice as far from its middle as its ends are.
 
     Raises:
         EditError: not finite, or no numbers.
@@ -123,14 +138,15 @@ def check_model(model: Model, edit: Edit, *, other_model: bool) -> None:
 def apply_edit(
     model: Model, edit: Edit, state: InversionState, strengths: Tensor, layers: Sequence[str | int] | None = None
 ) -> InversionState:
-    """Moves codes, or the styles that they make.
+    """Moves the latent codes, or for an edit of styles the style offsets.
 
     Args:
         model: whose codes these are.
-        edit: see `Edit`.
+        edit: see `Edit`; its `info.space` says which of both it moves.
         state: of B images.
-        strengths: [B].
-        layers: only these change: in W the rows that feed them; None is all.
+        strengths: [B], one for each image.
+        layers: limits an edit of styles to these layers, one of codes to the rows of w that feed them (and so may feed
+            other layers, too); None is all.
 
     Returns:
         The state with `w` and style offsets after the edit. An edit that moves none of the layers is an EditWarning.
@@ -147,17 +163,18 @@ def apply_edit(
                 raise EditError(f"edit {edit.info.name!r} returned {_kind(moved)} for codes {tuple(w.shape)}.")
             moved = _finite(edit, moved.to(w))
             if specs is not None:
-                rows = sorted({spec.row for spec in specs})
+                rows = sorted({spec.row for spec in specs})  # two layers may share a row of w
                 edited, moved = moved, w.clone()
                 moved[:, rows] = edited[:, rows]
                 if torch.equal(moved, w) and not torch.equal(edited, w):
                     _warn_of_nothing(edit, specs)
             return replace(state, w=moved)
-        before = styles_of(model, state)
+        before = styles_of(model, state)  # layer -> [B,S]
         copies = {name: style.clone() for name, style in before.items()}
         after = edit(dict(copies), strengths)
     if not isinstance(after, Mapping) or after.keys() != before.keys():
         raise EditError(f"edit {edit.info.name!r} returned {_kind(after)}: expected the styles of all layers by name.")
+    # An edit may return new tensors or write into the copies that it got.
     moving = [name for name in before if after[name] is not copies[name] or not torch.equal(copies[name], before[name])]
     names = moving if specs is None else [name for name in moving if name in {spec.name for spec in specs}]
     if moving and not names and specs is not None:
@@ -170,7 +187,8 @@ def apply_edit(
                 f"edit {edit.info.name!r} returned {_kind(style)} for the style of {name}, which is "
                 f"{tuple(before[name].shape)}."
             )
-        change = _finite(edit, style.to(before[name])) - before[name]
+        # The styles `before` contain the offsets so far: what the edit adds to the styles is added to these.
+        change = _finite(edit, style.to(before[name])) - before[name]  # [B,S]
         offsets[name] = offsets[name] + change if name in offsets else change
     return replace(state, style_offsets=offsets)
 

@@ -25,6 +25,7 @@ from hyperstyle.inversion.record import (
 from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.io.opening import check_file
 from hyperstyle.io.typed_config import config_from_dict
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -158,6 +159,7 @@ def read_origin(path: Path) -> dict[str, Any] | None:
     """
     from safetensors import SafetensorError, safe_open
 
+    check_file(path, "safetensors file", error=WeightsError)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})

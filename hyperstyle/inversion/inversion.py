@@ -56,7 +56,7 @@ class Inversion(Portable):
 
     `len`, indexing and iteration give batches of one. Made by `HyperStyleInverter.invert`; `edit` and the other
     methods return new values. Notebooks show it as an image. Copies by `copy.deepcopy` share its model; a pickle holds
-    what `save` writes, and finds its model again where that is loaded, else by `attach` (see `inversion_pickle`).
+    what `save` writes, and finds its model again where that is loaded, else by `attach` (see `inversion.pickling`).
 
     Attributes:
         model: the parts that turn it into images.
@@ -218,7 +218,7 @@ class Inversion(Portable):
         result = self
         for single_edit, value in editing.list_edits(self.model, edit, strength, text, neutral, beta, named):
             editing.check_model(self.model, single_edit, other_model=other_model)
-            strengths = editing.numbers(single_edit, value)
+            strengths = editing.check_strengths(single_edit, value)
             amounts = torch.tensor(strengths * len(result), dtype=self.w.dtype, device=self.w.device)
             if len(strengths) > 1:
                 result = result._take([i for i in range(len(result)) for _ in strengths])

@@ -114,7 +114,9 @@ def optimize(
     *,
     constrain: Callable[[], None] | None = None,
 ) -> None:
-    """Minimizes a loss with Adam, in place. Variables [B,...] move for each image as they would for it alone.
+    """Minimizes the sum of the losses with Adam, in place. Variables [B,...] move for each image as for it alone.
+
+    An image whose loss has reached `Schedule.threshold` keeps its variables while the others go on.
 
     Args:
         variables: leaf tensors that require gradients. Where a batch has a threshold, they must be [B,...], since its
@@ -140,7 +142,8 @@ def optimize(
             finished = near if finished is None else finished | near
             if finished.all():
                 break
-        total = current.losses if current.penalty is None else current.losses + current.penalty
+        # The sum, not the mean, over the batch: the gradient of an image does not depend on the size of its batch.
+        total = current.losses if current.penalty is None else current.losses + current.penalty  # [B]
         optimizer.zero_grad()
         torch.autograd.backward(total.sum(), inputs=list(variables))
         with _kept(variables, finished) if finished is not None and finished.any() else nullcontext():
@@ -170,7 +173,8 @@ def ramped(step: int, steps: int, lr: float, *, rampup: float = 0.05, rampdown: 
     It rises linearly from 0 at step 0 to `lr` over the first `rampup` of the steps, and falls towards 0 along a cosine
     over the last `rampdown` of them; both are fractions of `steps`.
     """
-    t = step / steps
+    t = step / steps  # 0 <= t < 1
+    # 1/2 - 1/2 cos(pi x), where x is 1 before the fall and then falls to 0 with the rest 1 - t of the run.
     fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / rampdown))
     return lr * fall * min(1.0, t / rampup)
 

@@ -60,7 +60,7 @@ class InversionState:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors of the state, those of codes and overrides included."""
+        """All tensors of the state, of codes and overrides too; those of a shared tuned mapping once for each image."""
         codes = [t for part in (self.offset_codes, self.overrides.residuals) if part is not None for t in part.tensors]
         tuned = [value for parameters in self.overrides.tuned for value in parameters.values()]
         return (self.w, *codes, *self.style_offsets.values(), *tuned, *self.overrides.noise)
@@ -112,7 +112,7 @@ class InversionState:
         Raises:
             InversionError: two parts have codes, of offsets or residuals, for different layers.
         """
-        parts = [part._filled(parts, generator) for part in parts]
+        parts = [part._fill_missing(parts, generator) for part in parts]
         overrides = [part.overrides for part in parts]
         return InversionState(
             torch.cat([part.w for part in parts]),
@@ -137,7 +137,7 @@ class InversionState:
         Raises:
             InversionError: both have codes, of offsets or residuals, for different layers.
         """
-        a, b = a._filled((a, b), generator), b._filled((a, b), generator)
+        a, b = a._fill_missing((a, b), generator), b._fill_missing((a, b), generator)
         ticks = torch.linspace(0, 1, n).tolist()
 
         def line(x: OffsetCodes | None, y: OffsetCodes | None) -> OffsetCodes | None:
@@ -166,7 +166,8 @@ class InversionState:
     ) -> InversionState:
         """`a`, with the rows of w, offsets, style offsets and overrides of `layers` taken from `b`.
 
-        Both are states of B images. What `b` does not change in these layers is as in `generator`.
+        Both are states of B images. What `b` does not change in these layers is as in `generator`. Other layers that
+        are fed by the same row of w get its code, too: a toRGB layer and the next upsampling convolution share one.
 
         Raises:
             InversionError: both have codes, of offsets or residuals, and the step weights differ (see
@@ -179,8 +180,8 @@ class InversionState:
         styles |= {n: v for n, v in b.style_offsets.items() if n in names}
         offsets = OffsetCodes.mixed(a.offset_codes, b.offset_codes, names)
         residuals = OffsetCodes.mixed(a.overrides.residuals, b.overrides.residuals, names)
-        a, b = a._filled((a, b), generator), b._filled((a, b), generator)
-        chosen = _parameters(names, generator)
+        a, b = a._fill_missing((a, b), generator), b._fill_missing((a, b), generator)
+        chosen = _parameter_names(names, generator)
         tuned = [{n: (y if n in chosen else x)[n] for n in x} for x, y in _tuned_pairs(a, b, generator)]
         noise = _choose_noise(names, b.overrides.noise, a.overrides.noise, generator)
         return InversionState(w, offsets, styles, GeneratorOverrides(residuals, tuple(tuned), noise))
@@ -211,7 +212,7 @@ class InversionState:
         ]
         if layers is not None:
             names = [target.layer(name).name for name in layers]
-            parameter_names = _parameters(names, target)
+            parameter_names = _parameter_names(names, target)
             codes = None if codes is None else codes.only(names)
             residuals = None if residuals is None else residuals.only(names)
             tuned = [{n: value for n, value in parameters.items() if n in parameter_names} for parameters in tuned]
@@ -223,7 +224,7 @@ class InversionState:
             raise InversionError(f"other latent codes of shape {tuple(w.shape)}: expected {tuple(self.w.shape)}.")
         return InversionState(w, codes, self.style_offsets, GeneratorOverrides(residuals, tuple(tuned), noise))
 
-    def _filled(self, parts: Sequence[InversionState], generator: StyleGenerator) -> InversionState:
+    def _fill_missing(self, parts: Sequence[InversionState], generator: StyleGenerator) -> InversionState:
         """A copy with neutral values for all that one of `parts` has and this state lacks, to be combined with them.
 
         The neutral values are codes that stand for no offsets, zeros for styles, mappings without parameters, and the
@@ -267,7 +268,7 @@ def _tuned_pairs(
     return [({**stored, **x}, {**stored, **y}) for x, y in zip(a.overrides.tuned, b.overrides.tuned, strict=True)]
 
 
-def _parameters(layers: Sequence[str], generator: StyleGenerator) -> set[str]:
+def _parameter_names(layers: Sequence[str], generator: StyleGenerator) -> set[str]:
     """Names of the parameters of these layers; the constant input belongs to the first layer."""
     names = {name for layer in layers for name in generator.parameters_of(layer)}
     if generator.layers[0].name in layers:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.model.parts import Model
 from hyperstyle.networks import cpu
@@ -32,10 +33,18 @@ def lazy_offsets(codes: OffsetCodes | None, network: Expander | None) -> Mapping
 
     Returns:
         Tensors that broadcast to [B,O,I,k,k]. `LazyOffsets` compute them anew at every access.
+
+    Raises:
+        ConfigError: there are codes for layers, but no network, or one that does not change these layers.
     """
     if codes is None:
         return {}
     if network is None:
+        if codes.coded:
+            raise ConfigError(
+                f"codes of weight offsets for {len(codes.coded)} layers, first {codes.coded[0]!r}, and the model lacks "
+                "the network that computes offsets from them. Use the model that the inversion was made with."
+            )
         return codes.expanded({})
     if isinstance(network, Hypernetwork) and not torch.is_grad_enabled():
         return cpu.offsets(network, codes)
@@ -127,22 +136,31 @@ def _render(
 
 
 def styles_of(model: Model, state: InversionState) -> dict[str, Tensor]:
-    """Layer name -> styles [B,S], edits included, from the affine layers of each image's own (tuned) generator."""
+    """Layer name -> styles [B,S]: the outputs of the affine layers, plus the style offsets of the state.
+
+    Where parameters were tuned for an image, the affine layers are those of its own generator. Records no gradients.
+    """
     with torch.no_grad():
         parts = [_styles(generator, state.take(images)) for images, generator in _generators(model, state)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def bake(model: Model, generator: StyleGenerator, state: InversionState) -> StyleGenerator:
-    """The generator with the offsets and residuals of a single image applied to its weights (HyperStyle, Eq. 5).
+    """A copy of the generator with W * (1 + Δ) + R in place of the raw weights W (HyperStyle, Eq. 5; HyperInverter).
 
-    All other tensors are shared with `generator`.
+    All other tensors are shared with `generator`; without offsets and residuals it is `generator` itself.
+
+    Args:
+        model: its networks compute offsets Δ and residuals R from the codes of the state.
+        generator: the model's; if parameters were tuned for the image, a generator that has them already.
+        state: of one image. Only its offsets and residuals are used: no style offsets, tuned parameters or noise maps.
     """
     offsets, residuals = _changes(model, state)
     weights = {}
     for layer in {*offsets, *residuals}:
+        # "conv.weight", since the layer's noise strength and affine map are called "weight" as well.
         name = next(name for name in generator.parameters_of(layer) if name.endswith("conv.weight"))
-        weight = generator.weight(layer)[None]  # [1,O,I,k,k]
+        weight = generator.weight(layer)[None]  # [1,O,I,k,k], as it is stored in the files
         if layer in offsets:
             weight = effective_weight(weight, offset=offsets[layer])
         if layer in residuals:

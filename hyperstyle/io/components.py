@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError, HyperStyleError, MissingFileError, WeightsError, shown
+from hyperstyle.errors import ConfigError, HyperStyleError, WeightsError, shown
 from hyperstyle.io.file_kind import file_kind, first_line, refusal
 from hyperstyle.io.files import atomic_write, finish_replacing, replace_folder, write_text
-from hyperstyle.io.opening import parse_json
+from hyperstyle.io.opening import check_file, parse_json, read_text
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
 M = TypeVar("M", bound=nn.Module)
@@ -46,14 +46,11 @@ _TYPES = {  # PyTorch's name -> safetensors' name
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises MissingFileError or ConfigError."""
+    text = read_text(path, "JSON file of a model folder, which save_pretrained() writes")
     try:
-        values = parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path} is missing. A model folder is written by save_pretrained().") from error
-    except OSError as error:
-        raise MissingFileError(f"{path} cannot be read: {error.strerror}.") from error
+        values = parse_json(text)
     except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}. Fetch it again.") from error
+        raise ConfigError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}: expected an object.")
     return values
@@ -76,8 +73,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise MissingFileError(f"{path} is missing. A model folder is written by save_pretrained().")
+    check_file(path, "safetensors file")
     kind = file_kind(path)
     if kind not in ("safetensors", "unknown"):
         raise WeightsError(str(refusal(path, kind, "safetensors file")))

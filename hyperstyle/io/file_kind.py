@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from hyperstyle.errors import CheckpointError, HyperStyleError, MissingFileError, WeightsError
+from hyperstyle.errors import CheckpointError, HyperStyleError, WeightsError
+from hyperstyle.io.opening import check_file
 
 FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTorch", "old PyTorch", "pickle", "unknown"]
 
@@ -109,10 +110,9 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
         CheckpointError: another one was raised within, and stays as it is; or the file cannot be read, or is damaged.
     """
     refused = f"{path} was not loaded, and nothing of it was executed"
+    check_file(path, expected)
     try:
         yield
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path} is missing: expected a {expected}.") from error
     except WeightsError as error:
         raise WeightsError(f"{refused}: {error}") from error
     except CheckpointError:
@@ -151,6 +151,7 @@ def check_numbers(file: BinaryIO) -> None:
 
 
 def _start(path: str | Path) -> bytes:
+    check_file(path)
     try:
         with Path(path).open("rb") as file:
             return file.read(64)

@@ -190,8 +190,6 @@ def finish_replacing(path: str | os.PathLike[str], *, error: type[HyperStyleErro
 def make_folder(path: str | Path) -> Path:
     """Creates a folder, and its parents, if it does not exist, and returns its path.
 
-    Temporary files that killed processes left in it are removed (`sweep`).
-
     Raises:
         CheckpointError: the folder cannot be created.
     """
@@ -203,7 +201,6 @@ def make_folder(path: str | Path) -> Path:
             f"Cannot make the folder {str(folder)!r}: {error.strerror}. Choose a place that you may write to and where "
             "no file has that name."
         ) from error
-    sweep(folder)
     return folder
 
 

@@ -42,17 +42,17 @@ def resolve(
     text = os.fspath(name)
     if text in BUNDLED:
         folder = BUNDLED[text]
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ModelNotFoundError(
                 f"the bundled model {text!r} is not part of this installation ({folder} is missing). Install the "
                 "library again, from a wheel or a full checkout."
             )
         return folder
-    if text and (folder := Path(text).expanduser()).is_dir():
+    if text and os.path.isdir(folder := Path(os.path.expanduser(text))):
         inside = folder / "model"
         for place in (folder, inside):
             finish_replacing(place, error=ModelNotFoundError)
-        return inside if (inside / _MANIFEST).is_file() and not (folder / _MANIFEST).is_file() else folder
+        return inside if os.path.isfile(inside / _MANIFEST) and not os.path.isfile(folder / _MANIFEST) else folder
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ModelNotFoundError(
             f"no model {text!r}: it is neither a folder nor a Hub repository (org/name) nor bundled. "
@@ -65,7 +65,7 @@ def resolve(
     cached = partial(snapshot_download, text, cache_dir=cache, local_files_only=local_files_only)
     try:
         folder = Path(cached(revision=revision, allow_patterns=[_MANIFEST]))
-        if not (folder / _MANIFEST).is_file():
+        if not os.path.isfile(folder / _MANIFEST):
             raise ModelNotFoundError(
                 f"repository {text!r} holds no model of this library: it has no {_MANIFEST} at revision "
                 f"{revision or 'main'!r}. Official checkpoints become models with `hyperstyle convert`."
@@ -109,7 +109,7 @@ def upload(
 
     if repo.count("/") != 1:
         raise HubError(f"{repo!r} is no name of a Hub repository: expected org/name, or user/name.")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if os.path.isfile(path))
     operations = [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files]
     api = HfApi(token=token, library_name="hyperstyle")
     try:

@@ -64,7 +64,7 @@ def check_file(
         raise error(f"{text} cannot be the name of a file: {failure}. Expected a {expected}.") from failure
     kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "")
     if kind:
-        raise error(f"{text} is {kind}: expected a {expected}.")
+        raise error(f"{text} cannot be read: it is {kind}. Expected a {expected}.")
     if limit is not None and status.st_size > limit:
         raise error(f"{text} has {status.st_size:,} bytes: expected a {expected} of at most {limit:,}.")
     return status.st_size

@@ -18,7 +18,7 @@ from hyperstyle.errors import CheckpointError, HubError, MissingFileError
 from hyperstyle.io.file_kind import file_kind, refusal
 from hyperstyle.io.files import make_folder, move_file, sha256
 from hyperstyle.io.hub import explain
-from hyperstyle.io.temporary import temporary
+from hyperstyle.io.temporary import sweep, temporary
 from hyperstyle.io.typed_config import config_from_dict, read_tables
 
 LOG = logging.getLogger("hyperstyle.align")
@@ -104,6 +104,7 @@ def fetch(file: PublishedFile, *, out: str | os.PathLike[str] | None = None, acc
     """Downloads a file and checks its size and sha256. A file that is there already is checked again, not fetched.
 
     Args:
+        file: one of `COLLECTIONS`, or `PREDICTOR`.
         out: a folder for the file; None leaves it in the cache of huggingface_hub.
         accept_third_party: needed where the host is not an author of the file.
 
@@ -124,6 +125,7 @@ def fetch(file: PublishedFile, *, out: str | os.PathLike[str] | None = None, acc
         return _download(file)
     folder = make_folder(Path(out))
     target = folder / file.name
+    sweep(folder)
     try:
         if file.is_at(target):
             return target
@@ -202,7 +204,7 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _check_file(path: Path, how: str) -> Path:
-    place = path.expanduser()
+    place = Path(os.path.expanduser(path))
     if not place.is_file():
         raise CheckpointError(f"{path}, {how}, is not a file. Expected dlib's {PREDICTOR.name}, or one like it.")
     kind = file_kind(place)

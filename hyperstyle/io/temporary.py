@@ -71,16 +71,23 @@ def sweep(folder: Path) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether it is called as `temporary` calls what it makes."""
+    """Whether a path has the name of a file or folder that `temporary` makes. It need not exist."""
     return _NAME.fullmatch(path.name) is not None
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[int | None]:
-    """Holds the lock of a file or folder while the body runs, which gets its descriptor; None where there are no locks.
+    """Holds the lock of a file or folder while the body runs. The lock ends with the process, too.
+
+    Args:
+        path: what is locked; it must exist.
+        wait: wait for a lock that is held; else it is an error.
+
+    Yields:
+        The descriptor of the open file or folder; None on systems and disks that have no locks.
 
     Raises:
-        BlockingIOError: another process, or another descriptor of this one, holds it, and not `wait`.
+        BlockingIOError: another process, or another call in this one, holds the lock, and `wait` is false.
         OSError: there is no such file, or it cannot be opened.
     """
     if fcntl is None:
@@ -101,7 +108,11 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[int | None]:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Returns when the disk has the file, or the names in the folder."""
+    """Writes what the system holds back of a file, or of the list of names in a folder, to the disk (`fsync`).
+
+    Raises:
+        OSError: it cannot be opened, or the disk reports an error.
+    """
     is_folder = path.is_dir()
     if is_folder and os.name == "nt":  # Windows opens no folders
         return
@@ -119,7 +130,18 @@ def flush_to_disk(path: Path) -> None:
 
 
 def put_in_place(temporary: Path, target: Path, *, keep_others: bool) -> None:
-    """Moves the content of `temporary`, a complete folder that was flushed to the disk, to `target`."""
+    """Moves the content of `temporary`, a complete folder that was flushed to the disk, to the folder `target`.
+
+    A process that is killed meanwhile leaves the old content, or what `finish` completes.
+
+    Args:
+        temporary: lies in `target` if that exists, else beside it.
+        target: is created, or its content replaced.
+        keep_others: keep files of `target` that `temporary` has not; else they are removed.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
     if not target.exists():
         try:
             temporary.rename(target)
@@ -147,7 +169,11 @@ def put_in_place(temporary: Path, target: Path, *, keep_others: bool) -> None:
 
 
 def finish(target: Path) -> None:
-    """Moves what a killed process left in place, if there is anything: see `files.finish_replacing`. Raises OSError."""
+    """Completes a `put_in_place` into `target` whose process was killed; without one, it changes nothing.
+
+    Raises:
+        OSError: what it left cannot be moved.
+    """
     complete = target / _COMPLETE
     while os.path.isdir(complete) and not complete.is_symlink():  # the process with the lock completes it
         with suppress(FileNotFoundError), locked(complete, wait=True) as descriptor:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from hyperstyle.errors import ConfigError, MissingDependencyError, did_you_mean, shown
-from hyperstyle.io.opening import parse_json
+from hyperstyle.io.opening import parse_json, read_text
 
 T = TypeVar("T")
 
@@ -187,7 +187,7 @@ def find_config(name: str | os.PathLike[str], folder: Path) -> Path:
         ConfigError: there is neither.
     """
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     ready = {file.stem: file for file in folder.glob("*.toml")}
     if os.fspath(name) in ready:
@@ -210,12 +210,11 @@ def read_tables(file: str | os.PathLike[str]) -> dict[str, Any]:
     parse = _PARSERS.get(path.suffix.lower())
     if parse is None:
         raise ConfigError(f"{str(path)!r} is no configuration by its name: expected .toml, .yaml or .json.")
+    text = read_text(path, "configuration, a .toml, .yaml or .json file", error=ConfigError)
     try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the configuration {str(path)!r}: {error.strerror}. Name a .toml, .yaml or .json file."
-        ) from error
+        content = parse(text)
+    except RecursionError as error:
+        raise ConfigError(f"cannot read the configuration {str(path)!r}: its values are nested too deep.") from error
     except ValueError as error:  # the parsers' errors and wrong encodings are ValueErrors
         raise ConfigError(f"cannot read the configuration {str(path)!r}: {error}. Correct the file.") from error
     if content is None:  # an empty YAML file
@@ -230,10 +229,7 @@ def _parse_toml(text: str) -> Any:
         import tomllib
     else:
         import tomli as tomllib
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise ValueError("its values are nested too deep") from error
+    return tomllib.loads(text)
 
 
 def _parse_yaml(text: str) -> Any:
@@ -248,8 +244,6 @@ def _parse_yaml(text: str) -> Any:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
             raise ValueError("it has aliases (*name), which are not read: write the values out")
         return yaml.safe_load(text)
-    except RecursionError as error:
-        raise ValueError("its values are nested too deep") from error
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
 

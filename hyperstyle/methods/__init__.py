@@ -1,1 +1,1 @@
-"""Ways to invert, one file each; `hyperstyle.py` holds `refine`, the loop of the paper."""
+"""Ways to invert, related ones in one file; `registry.py` lists them, `hyperstyle.py` holds `refine`."""

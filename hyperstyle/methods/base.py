@@ -62,8 +62,8 @@ class StartingPoint:
     of: Callable[[Model], Start]
 
 
-def component(name: str) -> Callable[[Model], Start]:
-    """A value for `StartingPoint.of`: the first codes come from the encoder in this attribute of the model."""
+def encoder_start(name: str) -> Callable[[Model], Start]:
+    """A value for `StartingPoint.of`: the encoder in the model's attribute of this name predicts the first codes."""
     return lambda model: getattr(model, name)
 
 
@@ -259,8 +259,8 @@ def refine_by_optimization(
         refinement: stored in the result, for `Inversion.refine` to continue with.
         crop: [B,3,h,w] in [-1,1].
         inversion: the inversion of these crops so far.
-        optimize: (crops, inversion) -> inversion, called where gradients are recorded; if memory runs out, it is
-            called again for halves of the batch.
+        optimize: (crops, inversion) -> inversion with new codes, offsets or overrides; its crop, method and metrics are
+            set afterwards. Called where gradients are recorded, and if memory runs out again for halves of the batch.
 
     Raises:
         ImageError: a crop with values that are not finite.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_integer, check_losses, check_lr, optimize
-from hyperstyle.methods.base import BaseRefinement, Method, Remedy, StartingPoint, component, refine_by_optimization
+from hyperstyle.methods.base import BaseRefinement, Method, Remedy, StartingPoint, encoder_start, refine_by_optimization
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
 
@@ -107,7 +107,7 @@ class DomainGuidedRefinement(BaseRefinement):
 IDINVERT = Method(
     "idinvert",
     needs={"idinvert": "encoder of IDInvert", "vgg16": "VGG16"},
-    start=StartingPoint("idinvert", component("idinvert")),
+    start=StartingPoint("idinvert", encoder_start("idinvert")),
     refinement=lambda options: DomainGuidedRefinement(),
     optimizes=True,
     preferred=True,

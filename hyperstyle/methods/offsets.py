@@ -41,9 +41,9 @@ def short_schedule(steps: int, lr: float, threshold: float | None = None) -> Sch
     zero over the last half.
 
     Args:
-        steps: at most so many.
-        lr: learning rate, where it is highest.
-        threshold: an image stays as it is as soon as its loss is no larger; None takes all steps.
+        steps: the largest number of steps.
+        lr: the highest learning rate.
+        threshold: as of `Schedule`.
 
     Raises:
         ConfigError: a number of steps or an lr that cannot be used.
@@ -62,7 +62,7 @@ def short_schedule(steps: int, lr: float, threshold: float | None = None) -> Sch
 @renamed_field("rate", "lr")
 @dataclass(frozen=True)
 class OffsetTuner(BaseRefinement):
-    """Finds Δ = argmin L(G(w; θ (1 + Δ)), x) for each image, with one value per (out, in) pair of each layer.
+    """Finds Δ = argmin L(G(w; θ (1 + Δ)), x) for each image: [B,O,I,1,1], a value per pair of channels of each layer.
 
     They are dense, and added to the offsets that the inversion has. A hypernetwork whose heads give one value per pair
     chooses among the same offsets, so this shows how near to the target such a network could come, as far as gradient
@@ -127,11 +127,12 @@ OFFSETS = Method("offsets", refinement=lambda options: OffsetTuner(), optimizes=
 class OffsetCodeTuner(BaseRefinement):
     """Finds codes c = argmin L(G(w; θ (1 + Δ(c))), x) for each image.
 
-    Δ(c) are the offsets that the hypernetwork's heads give for codes c (Eq. 5). The search begins with the
-    inversion's offset codes, or with zeros. The result consists of the same few numbers, and its
-    offsets are among those that the heads can express. A layer's steps are measured in the root mean square of its
-    code, so that a learning rate means the same whatever the scale of the codes. Dense offsets are computed layer by
-    layer, and so are their gradients.
+    Δ(c) are the offsets that the hypernetwork's heads give for codes c (Eq. 5). The search begins with the inversion's
+    offset codes; if it has none, with codes of zero, which stand for no offsets. The result consists of the same few
+    numbers, and its offsets are among those that the heads can express. The learning rate counts in units of the root
+    mean square of a layer's first code, so that it means the same whatever the scale of the codes. If codes are absent
+    or zero, the hypernetwork's prediction gives that unit. Dense offsets are computed layer by layer, and so are their
+    gradients.
 
     Attributes:
         steps: how many, unless the call says so.
@@ -165,7 +166,7 @@ class OffsetCodeTuner(BaseRefinement):
         loss = add_l2(self.loss or perceptual_loss(model))
 
         def optimize_part(crops: Tensor, part: Inversion) -> Inversion:
-            first, scales = _first(network, crops, part)  # by layer: codes, and [B,1] of them
+            first, scales = _initial_codes(network, crops, part)  # by layer: codes [B,C] (or [B,K,C]), units [B,1]
             moves = {name: torch.zeros_like(code).requires_grad_() for name, code in _codes(first).items()}
 
             def moved() -> Inversion:
@@ -195,7 +196,7 @@ def _codes(codes: OffsetCodes) -> Mapping[str, Tensor]:
 
 
 @torch.no_grad()
-def _first(network: Hypernetwork, crops: Tensor, inversion: Inversion) -> tuple[OffsetCodes, dict[str, Tensor]]:
+def _initial_codes(network: Hypernetwork, crops: Tensor, inversion: Inversion) -> tuple[OffsetCodes, dict[str, Tensor]]:
     """The codes to begin with, and the root mean square of each layer's code: that of a prediction where it is zero."""
     codes, model = inversion.offset_codes, inversion.model
     if codes is not None and codes.coded and all(code.any() for code in _codes(codes).values()):

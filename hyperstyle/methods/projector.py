@@ -110,7 +110,7 @@ class Projection:
 
 @torch.no_grad()
 def code_statistics(generator: StyleGenerator, samples: int) -> tuple[Tensor, float]:
-    """Mean [D] of W and its standard deviation as one number for all D dimensions: the root of E|w - mean|^2.
+    """Mean [D] of W, and its standard deviation as one length: the root of E|w - mean|^2, summed over all D dimensions.
 
     Both are estimated from `samples` values of z, the same ones that the published projector draws (seed 123).
     """

@@ -13,7 +13,7 @@ the generator beneath them. What comes before a refinement whose name stands fir
     offset-codes                hyperstyle
     idinvert                    its own encoder
 
-A method declares itself in its own file, as a `Method`. A new one is a file, and a line in `METHODS`.
+A method is declared by a `Method`, in the file that implements it. A new one is a file, and a line in `METHODS`.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ def optimize_text(
         l2: weight of the squared distance from the start, a sum over all values.
         identity: weight of the identity term; the authors use 0.005 with faces.
         similarity: the network of that term, on images of the domain's input size: for faces
-            `networks.similarity.load_arcface`. None is the identity of the model's perceptual network. The evaluator
-            takes no part: it could no longer measure the result.
+            `networks.perception.similarity.load_arcface`. None is the identity of the model's perceptual network. The
+            evaluator takes no part: it could no longer measure the result.
         threshold: an image stays as it is as soon as D is no larger; None takes all steps.
         callback: called at every step, before anything is changed, and where it stops early; its `Step` has `distances`
             and an image with content rows applied.

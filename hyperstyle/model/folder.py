@@ -21,6 +21,7 @@ from hyperstyle.io import hub
 from hyperstyle.io.components import CONFIG, WEIGHTS, load_component, read_json, save_component, type_name, write_json
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, make_folder, replace_folder, sha256, write_bytes
+from hyperstyle.io.opening import read_bytes
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 from hyperstyle.model.parts import ALIGNER, COMPONENTS, Model, fingerprint
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder
@@ -34,6 +35,7 @@ from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
 
 FILE = "hyperstyle.json"
+_MAX_ALIGNER = 1 << 30  # bytes
 _ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
 _TEXT = "styleclip"
 _MAX_NAME = 255  # bytes of the name of a file
@@ -252,10 +254,7 @@ def _check_hash(path: Path, digest: Future[str], expected: str) -> None:
 
 def _copy(source: Path, target: Path) -> str:
     """Copies a file of the aligner and returns the sha256 of the copy."""
-    try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise MissingFileError(f"{source}, a file of the aligner, cannot be read: {error.strerror}.") from error
+    content = read_bytes(source, "file of the aligner", limit=_MAX_ALIGNER)
     make_folder(target.parent)
     write_bytes(target, content)
     return sha256(target)

@@ -35,13 +35,15 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def r1_penalty(discriminator: nn.Module, real: Tensor, *, gamma: float = 10.0, every: int = 16) -> Tensor:
-    """The R1 penalty gamma / 2 * |grad D(real)|^2 of a separate step, once in `every` steps (lazy regularization).
+    """The R1 penalty, a scalar: gamma / 2 * |grad D(real)|^2, the mean over the batch, times `every`.
+
+    With lazy regularization it is taken once in `every` steps, and multiplied to make up for the others.
 
     Args:
         discriminator: images or codes -> logits.
         real: [B,3,h,w] or [B,D].
         gamma: 10 for faces, 100 for churches, as published.
-        every: the penalty is multiplied by it.
+        every: see above.
     """
     real = real.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
@@ -60,7 +62,7 @@ class Adversary:
         options: weight and interval of R1.
         weight: of the term in the network's loss.
         lr_scale: learning rate of the discriminator as a multiple of the network's.
-        begin: the first step in which it is used.
+        begin: the first step in which it is active.
         factor: multiplies `discriminator_loss`, which is the mean of two terms.
         prefix: of the names of its figures in the log.
     """
@@ -83,11 +85,11 @@ class Adversary:
         self.optimizer = torch.optim.Adam([group])
 
     def is_active(self, step: int) -> bool:
-        """Whether it is used in this step."""
+        """Whether the discriminator is used and trained in this step."""
         return step >= self.begin
 
     def needs_r1(self, step: int) -> bool:
-        """Whether a step of R1 follows this one."""
+        """Whether a step of the R1 penalty follows this one: every `options.r1_every` steps once it is active."""
         return self.is_active(step) and self.gamma > 0 and (step - self.begin) % self.every == 0
 
     def generator_term(self, fake: Tensor) -> Tensor:
@@ -97,23 +99,23 @@ class Adversary:
         self.discriminator.requires_grad_(True)
         return loss
 
-    def learn(self, real: Tensor, fake: Tensor, scale: Scale) -> dict[str, float]:
-        """Adds the discriminator's gradient of one batch; returns figures for the log."""
+    def add_gradient(self, real: Tensor, fake: Tensor, scale: Scale) -> dict[str, float]:
+        """Backpropagates `discriminator_loss` into the discriminator alone; returns figures for the log."""
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake.detach())
         loss = self.factor * discriminator_loss(real_logits, fake_logits)
         scale(loss).backward()  # type: ignore[no-untyped-call]
         figures = {"real": real_logits.mean().item(), "made": fake_logits.mean().item(), "told_apart": loss.item()}
         return {self.prefix + name: value for name, value in figures.items()}
 
-    def regularize(self, real: Tensor, scale: Scale) -> dict[str, float]:
-        """Adds the gradient of R1 (lazy regularization) of one batch; returns figures for the log."""
+    def add_r1_gradient(self, real: Tensor, scale: Scale) -> dict[str, float]:
+        """Backpropagates `r1_penalty` at the real data of one batch; returns figures for the log."""
         penalty = r1_penalty(self.discriminator, real, gamma=self.gamma, every=self.every)
         scale(penalty).backward()  # type: ignore[no-untyped-call]
         return {f"{self.prefix}r1": penalty.item()}
 
 
 def image_adversary(options: LossOptions, model: Model) -> Adversary:
-    """A new discriminator of images at the domain's input size, with the generator's widths.
+    """The adversarial part for images: a new discriminator at the domain's input size, with the generator's widths.
 
     Raises:
         ConfigError: the images are not square with a power of two as side.
@@ -159,6 +161,10 @@ class LatentPool(nn.Module):
 
     Its contents are buffers, so they are part of checkpoints. It uses PyTorch's global random numbers. With several
     processes, each calls it with the codes of all (`distributed.gather`), so that all have the same pool.
+
+    Attributes:
+        codes: [size,D].
+        filled: how many of them are there so far, a scalar.
 
     Args:
         width: D.

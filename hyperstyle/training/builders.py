@@ -38,7 +38,11 @@ _DEFAULT_DOMAIN = "pictures"  # of a generator's file for which none is given
 
 
 def training_device(name: str) -> torch.device:
-    """The device of this process; several processes on one machine have different CUDA devices."""
+    """The device of this name ("auto", "cpu", "cuda", ...) for this process, on CUDA the one of its LOCAL_RANK.
+
+    Raises:
+        ConfigError: no such device.
+    """
     device = pick_device(name)
     if device.type == "cuda" and world() > 1:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -60,10 +64,13 @@ def open_model(name: str, device: torch.device) -> Model:
 
 
 def open_base(options: TrainOptions, device: torch.device) -> Model:
-    """The model that training starts from: with a W encoder, which predicts the first codes, unless one is trained.
+    """The model that training starts from.
+
+    For an encoder this is a generator or a model with one; for a hypernetwork a model with a W encoder, which predicts
+    the codes.
 
     Raises:
-        ConfigError: it has no W encoder, or its generator has another resolution than the options say.
+        ConfigError: it lacks that W encoder, or its generator has another resolution than the options say.
         HyperStyleError: what `open_generator` and `open_model` raise.
     """
     table = options.network
@@ -90,7 +97,7 @@ def w_encoder_of(model: Model, name: str = "this") -> WEncoder:
 
 
 def open_generator(name: str, domain: str | None, device: torch.device) -> Model:
-    """A generator's file as a model of this generator alone, or the model with this name or folder.
+    """A generator's file as a model without other networks; or else the model with this name or folder.
 
     A generator's file without a domain gets the domain "pictures": whole images, without alignment, at an input size
     of the generator's resolution, but at most 256x256 px.
@@ -99,7 +106,7 @@ def open_generator(name: str, domain: str | None, device: torch.device) -> Model
         ConfigError: an unknown domain, or another one than that of the model.
         ModelNotFoundError, CheckpointError: no usable file or model has this name.
     """
-    if not Path(name).is_file():
+    if not os.path.isfile(name):
         model = open_model(name, device)
         if domain not in (None, model.domain.name):
             raise ConfigError(f"{name} is a model for {model.domain.name}, domain is {domain!r}: leave it out.")
@@ -196,7 +203,7 @@ def chosen_layers(generator: GeneratorConfig, layers: str | tuple[str, ...]) -> 
 
 
 def init_weights(options: TrainOptions, network: nn.Module, device: torch.device) -> None:
-    """Loads the first weights of a new network: its trunk from a file, or all of it from the same part of a model.
+    """Loads weights into a new network: into its trunk from a file, or into all of it from the same part of a model.
 
     `init` of the options is an ImageNet or IR-SE-50 file, on disk or on the Hub, or a model's name or folder; None
     keeps the random weights.

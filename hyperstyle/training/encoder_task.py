@@ -71,7 +71,7 @@ class EncoderTask(Task):
             terms, lengths = self._code_terms(w, rows)
             figures = self.add_gradient(image, crop, step, scale, terms) | lengths  # those of the last step remain
         if (latent := self.adversaries.get("latent_discriminator")) is not None:
-            figures |= latent.learn(*self._pooled(w[:, :rows].detach(), step), scale)
+            figures |= latent.add_gradient(*self._pooled(w[:, :rows].detach(), step), scale)
         return {"rows": float(rows)} | figures | self.train_discriminator(image, crop, step, scale)
 
     def _code_terms(self, w: Tensor, rows: int) -> tuple[list[Tensor], dict[str, float]]:

@@ -27,7 +27,7 @@ from hyperstyle.training.data import open_data
 from hyperstyle.training.distributed import join, merge, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.hypernetwork_task import HyperInverterTask, HyperStyleTask
-from hyperstyle.training.loop import Schedule, fit, nbytes
+from hyperstyle.training.loop import LearningRateSchedule, fit, nbytes
 from hyperstyle.training.objective import Objective
 from hyperstyle.training.optimization import TaskOptimizer
 from hyperstyle.training.options import TaskName, TrainOptions
@@ -102,7 +102,7 @@ def train(task: Task, options: TrainOptions) -> Path:
             run.step,
             run.optimizer.states,
             task.optimizers,
-            Schedule(options.optim.rate, steps, warmup=0, decay=0.0),
+            LearningRateSchedule(options.optim.rate, steps, warmup=0, decay=0.0),
             options.run,
             evaluate=run.evaluate if len(run.data.held_out) else None,
             on_step=on_step,

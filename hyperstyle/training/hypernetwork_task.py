@@ -20,10 +20,10 @@ from hyperstyle.training.task import Task, autocast
 
 
 class HypernetworkTask(Task):
-    """A network that predicts weights of the generator from a crop and its reconstruction G(w) learns.
+    """Trains a network that predicts changes of the generator's weights from a crop and its reconstruction G(w).
 
     The generator is frozen. So is the W encoder of `base`, which predicts w, unless the loss w_mean has a weight: then
-    the encoder learns too, from the first reconstruction.
+    the encoder is trained too, by the objective for G(w) and by w_mean.
 
     Attributes:
         encoder: predicts w, where no codes are known in advance.
@@ -38,7 +38,9 @@ class HypernetworkTask(Task):
         super().__init__(base, network, objective, options, {"encoder": self.encoder} if self.w_mean > 0 else None)
 
     def refine(self, crop: Tensor, w: Tensor, start: Tensor) -> Iterator[Tensor]:
-        """The reconstruction [B,3,h,w] as networks see it, after each step; gradients reach back to that step alone.
+        """Yields the reconstruction [B,3,h,w] at the size of the crop, after each step.
+
+        The gradient of each flows back through the step that made it, and no further.
 
         Args:
             crop: [B,3,h,w].
@@ -50,14 +52,14 @@ class HypernetworkTask(Task):
     def train_step(
         self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None, *, start: Tensor | None = None
     ) -> Mapping[str, float]:
-        """Loss and backward after every step of `refine`; nothing flows between the steps.
+        """Backpropagates the loss after every step of `refine`; the figures are those of the last step.
 
         Args:
             crop, step, scale, codes: see `Task`.
-            start: the generator's image G(codes) [B,3,R,R], where it is known in advance.
+            start: the generator's image G(codes) [B,3,R,R], where it is known in advance; not used without codes.
         """
         with torch.set_grad_enabled(self.w_mean > 0):
-            w, start = self.start(crop, codes) if codes is None or start is None else (codes, start)
+            w, start = self.first_reconstruction(crop, codes) if codes is None or start is None else (codes, start)
         figures = self._train_encoder(crop, w, start, scale) if self.w_mean > 0 else {}
         image = start
         for image in self.refine(crop, w.detach(), start.detach()):
@@ -71,8 +73,8 @@ class HypernetworkTask(Task):
         scale(loss + self.w_mean * distance).backward()  # type: ignore[no-untyped-call]
         return {"w_loss": loss.item(), "w_mean": distance.item()}
 
-    def start(self, crop: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
-        """w [B,L,D] and the generator's image G(w) [B,3,R,R], in the type of autocast."""
+    def first_reconstruction(self, crop: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns w [B,L,D], predicted where `codes` is None, and G(w) [B,3,R,R] in the type of autocast."""
         with autocast(self.dtype, crop.device):
             w = self.encoder(crop) if codes is None else codes
             image = self.generate(w, modulation="activations")
@@ -80,20 +82,20 @@ class HypernetworkTask(Task):
 
     @torch.no_grad()
     def evaluate(self, crop: Tensor) -> Mapping[str, Tensor]:
-        """L2 [B] of G(w) and of the reconstruction with predicted weights."""
+        """L2 [B] of G(w) as "w_l2", and as "l2" that of the reconstruction with predicted weights."""
         images = self.sample(crop)
         return {"w_l2": l2(images["before"], crop), "l2": l2(images["after"], crop)}
 
     @torch.no_grad()
     def sample(self, crop: Tensor) -> dict[str, Tensor]:
-        """Crops, G(w), and the reconstruction with predicted weights, after the last step."""
-        w, start = self.start(crop, None)
+        """The crops as "crop", G(w) as "before", and as "after" the reconstruction after the last step."""
+        w, start = self.first_reconstruction(crop, None)
         *_, after = self.refine(crop, w, start)
         return {"crop": crop, "before": self.as_input(start).to(crop.dtype), "after": after}
 
 
 class HyperStyleTask(HypernetworkTask):
-    """The hypernetwork of HyperStyle learns (Section 3); generator and encoder are as in `HypernetworkTask`.
+    """Trains the hypernetwork of HyperStyle (Section 3); generator and encoder are as in `HypernetworkTask`.
 
     Attributes:
         steps: T, refinement steps for each image.
@@ -121,14 +123,14 @@ class HyperStyleTask(HypernetworkTask):
             accumulated = {k: d.detach() for k, d in offsets.items()}
 
     def model(self) -> Model:
-        """The model with this hypernetwork."""
+        """The model `base` with this hypernetwork and this number of steps."""
         return replace(super().model(), steps=self.steps)
 
 
 class HyperInverterTask(HypernetworkTask):
-    """HyperInverter's second phase (Section 3.3 and 3.4): appearance encoder and hypernetworks learn.
+    """HyperInverter's second phase (Section 3.3 and 3.4): trains the appearance encoder and the hypernetworks.
 
-    Generator and W encoder are frozen. In the late phase, the objective has an adversarial term.
+    Generator and W encoder are as in `HypernetworkTask`. In the late phase, the loss has an adversarial term.
     """
 
     network: HyperInverter

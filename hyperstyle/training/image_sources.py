@@ -17,9 +17,11 @@ from PIL import Image
 from hyperstyle.errors import ImageError
 from hyperstyle.images import load_image
 from hyperstyle.images.formats import HEAD, read_head, sort_file
+from hyperstyle.io.opening import check_file, read_text
 
-_RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
+_MAX_LIST = 1 << 30  # bytes
 _MAX_SHARDS = 1_000_000
+_RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
 
 
 class Entry(NamedTuple):
@@ -42,7 +44,7 @@ class Entries(NamedTuple):
 
     Attributes:
         images: in the order of their names, or that of the list or the shards.
-        left_out: name -> reason, for files that look like images and cannot be read (`images.sort_file`).
+        left_out: name -> reason, for files that look like images and cannot be read (`images.formats.sort_file`).
     """
 
     images: list[Entry]
@@ -63,11 +65,11 @@ def find_entries(source: str | os.PathLike[str]) -> Entries:
     """
     path = Path(os.path.expanduser(os.fspath(source)))
     shown = repr(os.fspath(source))
-    if path.is_dir():
+    if os.path.isdir(path):
         entries = _of_folder(path)
     elif path.suffix.lower() == ".tar" and (shards := _shards(path)):
         entries = _of_shards(shards, path.parent)
-    elif not path.is_file():
+    elif not os.path.isfile(path):
         raise ImageError(
             f"There is no {shown}; expected a folder of images, a list of them (.txt), a .zip or .tar shards. "
             f"Check the name; paths start from {os.getcwd()!r}."
@@ -117,23 +119,20 @@ def _of_folder(folder: Path) -> Entries:
     entries = _only_images(
         (Entry(name, partial(load_image, folder / name)), partial(read_head, folder / name))
         for name in sorted(names)
-        if (folder / name).is_file()
+        if os.path.isfile(folder / name)
     )
     return entries if entries.images or not shards else _of_shards(sorted(shards), folder)
 
 
 def _of_list(path: Path) -> Entries:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"Cannot read the list {str(path)!r}: {error}. Expected text in UTF-8, a file in a line."
-        ) from error
+    text = read_text(path, "list, text in UTF-8 with a file in a line", limit=_MAX_LIST, error=ImageError)
+    lines = [line.strip() for line in text.splitlines()]
     names = dict.fromkeys(line for line in lines if line and not line.startswith("#"))  # without repetitions
     return Entries([Entry(name, partial(load_image, path.parent / name)) for name in names], {})
 
 
 def _of_zip(path: Path) -> Entries:
+    check_file(path, "zip archive", error=ImageError)
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
@@ -158,6 +157,7 @@ def _of_shards(shards: Sequence[Path], folder: Path) -> Entries:
     files = []
     for shard in shards:
         prefix = f"{shard.relative_to(folder).as_posix()}/" if len(shards) > 1 else ""
+        check_file(shard, "tar archive", error=ImageError)
         try:
             with tarfile.open(shard, "r:") as archive:
                 members = [(info.name, info.offset_data, info.size) for info in archive if info.isfile()]
@@ -175,13 +175,13 @@ def _shards(path: Path) -> list[Path]:
     """The files of a range in braces, or the file itself; empty where the file does not exist."""
     braces = _RANGE.search(path.name)
     if braces is None:
-        return [path] if path.is_file() else []
+        return [path] if os.path.isfile(path) else []
     first, last = braces.groups()
     if int(last) - int(first) >= _MAX_SHARDS:
         raise ImageError(f"{str(path)!r} stands for more than {_MAX_SHARDS:,} shards. Correct the range.")
     numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
     shards = [path.with_name(path.name[: braces.start()] + number + path.name[braces.end() :]) for number in numbers]
-    missing = [shard for shard in shards if not shard.is_file()]
+    missing = [shard for shard in shards if not os.path.isfile(shard)]
     if missing:
         raise ImageError(
             f"{len(missing)} of the {len(shards)} shards {str(path)!r} are not there, the first is "

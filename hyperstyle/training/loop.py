@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,7 @@ from torch.optim import Optimizer
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.components import save_torch
 from hyperstyle.io.files import append_line, make_folder, write_text
-from hyperstyle.io.opening import parse_json
+from hyperstyle.io.opening import parse_json, read_text
 from hyperstyle.training.distributed import on_first, rank
 from hyperstyle.training.options import RunOptions
 from hyperstyle.training.ranger import Ranger
@@ -26,13 +27,14 @@ from hyperstyle.training.ranger import Ranger
 Stateful = nn.Module | torch.amp.GradScaler
 """What a checkpoint holds besides optimizers."""
 
+_MAX_LOG = 1 << 30  # bytes
 _FLOOR = 0.02  # lower bound of the decay of a learning rate, as a fraction of the peak
 _CHECKPOINT = "checkpoint-*.pt"  # the star is the step, in eight digits
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Learning rate by step: linear warm-up, then constant, then linear decay towards 0, down to 2 % of the peak.
+class LearningRateSchedule:
+    """Linear warm-up, then a constant learning rate, then linear decay that ends at 2 % of the peak.
 
     Attributes:
         peak: the learning rate of the constant part.
@@ -61,7 +63,7 @@ def fit(
     step: Callable[[int], Mapping[str, float]],
     modules: Mapping[str, Stateful],
     optimizers: Mapping[str, Optimizer],
-    schedule: Schedule,
+    schedule: LearningRateSchedule,
     run: RunOptions,
     *,
     evaluate: Callable[[int], Mapping[str, float]] | None = None,
@@ -82,7 +84,7 @@ def fit(
         run: folder, which gets `checkpoint-STEP.pt` and `log.jsonl`; the intervals of evaluations and checkpoints, both
             of which also happen after the last step; and the number of checkpoints to keep, the newest ones.
         evaluate: number of steps done -> figures of held-out data, by name, for the row of the log; called every
-            `evaluate_every` steps.
+            `run.evaluate_every` steps.
         on_step: called after each step with the number of steps done and the row of the log.
         on_save: called with the number of steps done after each checkpoint is written.
         reserve_bytes: size of the files that `on_save` writes, for the check of the free disk space.
@@ -196,12 +198,13 @@ def _save(
 def _shorten(log: Path, done: int) -> None:
     """Removes the rows of steps after `done`, and rows that are not complete, from the log."""
     lines = []
-    for line in (log.read_text(encoding="utf-8") if log.exists() else "").splitlines(keepends=True):
+    text = read_text(log, "log of a run", limit=_MAX_LOG) if os.path.lexists(log) else ""
+    for line in text.splitlines(keepends=True):
         try:
-            is_kept = line.endswith("\n") and parse_json(line)["step"] <= done
+            step = parse_json(line)["step"]
         except (ValueError, KeyError, TypeError):
             continue
-        if is_kept:
+        if line.endswith("\n") and isinstance(step, int) and step <= done:
             lines.append(line)
     write_text(log, "".join(lines), error=CheckpointError)
 

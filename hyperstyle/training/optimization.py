@@ -56,7 +56,8 @@ class TaskOptimizer:
         Returns:
             Figures for the log, means over the whole batch; except in float16 they include `gradient_NAME` for each
             optimizer, the norm of its gradient before clipping. If a norm is not finite, the step ends before that
-            optimizer is called. In float16 the gradient scaler skips that optimizer and the step goes on.
+            optimizer is called, and the figures tell (`loop.fit` then raises). In float16 the gradient scaler skips
+            that optimizer and the step goes on.
         """
         figures: dict[str, float] = {}
         for phase in self.task.phases(i):
@@ -114,9 +115,9 @@ class TaskOptimizer:
 
     @contextmanager
     def evaluation_mode(self) -> Iterator[None]:
-        """Puts the networks into eval mode until the context ends, with compilation switched off.
+        """The networks are in eval mode, and are not compiled, until the context ends; then they are in training mode.
 
-        The network `task.main` has the weights of the moving average meanwhile, where there is one.
+        Where there is a moving average, the network `task.main` has its weights meanwhile.
         """
         # Batches of other sizes would be compiled anew. `set_stance` exists from PyTorch 2.6 on.
         stance = getattr(torch.compiler, "set_stance", nullcontext) if self.options.compile else nullcontext

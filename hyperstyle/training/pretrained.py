@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,8 @@ def trunk_file(name: str | Path) -> Path | None:
     Raises:
         HubError: the download failed; the message says why.
     """
-    path, text = Path(name).expanduser(), Path(name).as_posix()
-    if path.is_file():
+    path, text = Path(os.path.expanduser(name)), Path(name).as_posix()
+    if os.path.isfile(path):
         return path
     if path.suffix not in _SUFFIXES or text.count("/") < 2 or text.startswith((".", "/", "~")):
         return None

@@ -28,7 +28,7 @@ _CHANGEABLE = {
 
 
 def open_run(folder: Path, options: TrainOptions) -> None:
-    """Creates the folder and writes `config.json`; removes incomplete files of a killed process.
+    """Creates the folder, if it is not there, and writes `config.json`; removes incomplete files of a killed process.
 
     Raises:
         ConfigError: the folder has checkpoints of a run with other options.

@@ -21,11 +21,11 @@ _OPTIMIZERS: dict[str, Any] = {"ranger": Ranger, "adam": torch.optim.Adam}
 
 
 class Phase(NamedTuple):
-    """One part of a training step: `backward` computes gradients, with which these optimizers then take a step.
+    """One part of a training step: a backward pass, and the optimizers that then take a step.
 
     Attributes:
-        backward: (crop [B,3,h,w], step, scale) -> figures for the log. It runs forward and backward passes, which add
-            to the gradients of the parameters. What else is known of a batch, such as codes [B,L,D], is passed as
+        backward: (crop [B,3,h,w], step, scale) -> figures for the log, with arguments as in `Task.train_step`. It adds
+            to the gradients of the parameters. Further tensors of the batch, such as codes [B,L,D], are passed as
             keyword arguments.
         optimizers: keys of `Task.optimizers`.
     """
@@ -48,7 +48,8 @@ class Task:
         objective: (reconstruction, crop), both [B,3,h,w] -> (loss, figures for the log).
         options: of the run.
         modules: name -> module, for all modules that are trained; checkpoints store them under these names.
-        optimizers: name -> optimizer of parameters of `modules`. The training loop sets their learning rates.
+        optimizers: name -> optimizer: under the key `main` that of all trained networks, the others are those of
+            discriminators. The training loop sets their learning rates.
         adversaries: name -> a discriminator with its losses, under the same name in `modules` and `optimizers`. The
             discriminator of images is called "discriminator".
         generate: the generator of `base`, compiled if the options ask for it.
@@ -57,7 +58,7 @@ class Task:
 
     Args:
         base, network, objective, options: see the attributes.
-        learning: name -> another network that is trained by the same optimizer.
+        further_networks: name -> another network to train, by the same optimizer; it is added to `modules`.
     """
 
     def __init__(
@@ -66,14 +67,14 @@ class Task:
         network: nn.Module,
         objective: ImageLoss,
         options: TrainOptions,
-        learning: Mapping[str, nn.Module] | None = None,
+        further_networks: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self.main, self.network, self.base, self.objective = options.component, network, base, objective
         self.options, optim = options, options.optim
         self.dtype: torch.dtype = getattr(torch, optim.precision)
         self.generate: nn.Module = compiled(base.generator, optim.compile)
         self.predict: nn.Module = compiled(network, optim.compile)
-        self.modules: dict[str, nn.Module] = {self.main: network, **(learning or {})}
+        self.modules: dict[str, nn.Module] = {self.main: network, **(further_networks or {})}
         parameters = [p for module in self.modules.values() for p in module.parameters()]
         optimizer: Optimizer = _OPTIMIZERS[optim.optimizer](parameters, lr=optim.rate, weight_decay=optim.weight_decay)
         self.optimizers = {self.main: optimizer}
@@ -95,7 +96,7 @@ class Task:
         return [Phase(self.train_step, (self.main, *active)), *r1]
 
     def _regularize(self, adversary: str, crop: Tensor, step: int, scale: Scale, **known: Tensor) -> dict[str, float]:
-        return self.adversaries[adversary].regularize(self.real_data(adversary, crop), scale)
+        return self.adversaries[adversary].add_r1_gradient(self.real_data(adversary, crop), scale)
 
     def real_data(self, adversary: str, crop: Tensor) -> Tensor:
         """The real data at which the R1 penalty of the discriminator of this name is taken. Here: the crops."""
@@ -104,10 +105,12 @@ class Task:
     def train_step(self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None) -> Mapping[str, float]:
         """Runs forward and backward passes for a batch and returns figures for the log. No optimizer takes a step.
 
+        The gradients are those of the network, and of each discriminator that is active in this step.
+
         Args:
             crop: [B,3,h,w] in [-1,1].
             step: number of the training step, from 0 on.
-            scale: applied to each loss before `backward`.
+            scale: a loss -> the loss that is differentiated, see `Scale`.
             codes: [B,L,D] latent codes of the crops, if they are known in advance.
         """
         raise NotImplementedError
@@ -125,7 +128,7 @@ class Task:
         The loss is `objective`, plus `terms`, plus the adversarial term if the discriminator of images is active.
 
         Args:
-            image: [B,3,h,w], the reconstructions, with their graph.
+            image: [B,3,h,w], the reconstructions, through which the gradient flows to the network.
             crop: [B,3,h,w], the targets.
             step, scale: see `train_step`.
             terms: scalars to add to the loss, already weighted.
@@ -141,13 +144,14 @@ class Task:
     def train_discriminator(self, image: Tensor, crop: Tensor, step: int, scale: Scale) -> dict[str, float]:
         """Backpropagates the loss of the discriminator of images; returns figures for the log, {} if it is inactive.
 
-        `image` [B,3,h,w] are reconstructions, `crop` [B,3,h,w] the real images; see `train_step` for the others.
+        `image` [B,3,h,w] are the reconstructions, to which no gradient flows, `crop` [B,3,h,w] the real images; `step`
+        and `scale` are as in `train_step`.
         """
         adversary = self._discriminator(step)
-        return {} if adversary is None else adversary.learn(crop, image, scale)
+        return {} if adversary is None else adversary.add_gradient(crop, image, scale)
 
     def as_input(self, image: Tensor) -> Tensor:
-        """The generator's images [B,3,size,size] -> [B,3,*input_size], the input of encoder and hypernetwork."""
+        """The generator's images [B,3,R,R] -> [B,3,h,w], the size of the crops, which encoder and hypernetwork take."""
         return self.base.domain.as_network_input(image)
 
     def evaluate(self, crop: Tensor) -> Mapping[str, Tensor]:

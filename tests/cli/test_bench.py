@@ -11,7 +11,7 @@ import pytest
 
 from hyperstyle.cli import main
 from hyperstyle.evaluation import loading, scaling, speed
-from hyperstyle.evaluation.cases import Case, Work
+from hyperstyle.evaluation.cases import Case, Workload
 from hyperstyle.evaluation.journal import Record
 
 
@@ -130,7 +130,7 @@ MEASURED: Record = {
 def recorded_calls(monkeypatch: pytest.MonkeyPatch, measured: Record) -> list[Any]:
     calls: list[Any] = []
 
-    def measure(case: Case, work: Work, rows: list[str] | None, on_progress: object) -> Record:
+    def measure(case: Case, work: Workload, rows: list[str] | None, on_progress: object) -> Record:
         calls.append((case, work, rows))
         return measured
 
@@ -144,7 +144,7 @@ def test_without_more_words_it_compares_the_library_with_the_plain_path(
     calls = recorded_calls(monkeypatch, MEASURED)
     file = tmp_path / "speed.json"
     assert main(["bench", "--quiet", "--json", str(file)]) == 0
-    assert calls == [(Case(1024, None, "cpu"), Work(5, 1), None)]
+    assert calls == [(Case(1024, None, "cpu"), Workload(5, 1), None)]
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown == [
         "256 px, T=2, batch 3, random weights",
@@ -181,7 +181,7 @@ def test_every_option_reaches_the_measuring(
     options = ["--steps", "3", "--batch", "2", "--repeat", "4", "--threads", "1", "--rows", "float32", "memory"]
     assert main(["bench", "--quiet", "--model", str(tiny_model_dir), "--device", "cpu", *options]) == 0
     case = Case(1024, str(tiny_model_dir), "cpu", repeat=4, threads=1)
-    assert calls == [(case, Work(3, 2), ["float32", "memory"])]
+    assert calls == [(case, Workload(3, 2), ["float32", "memory"])]
 
 
 @pytest.mark.parametrize("difference", [2e-3, math.nan])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.convert import convert
-from hyperstyle.convert.official import hyperinverter
+from hyperstyle.convert.official import convert_hyperinverter
 from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.inverter import HyperStyleInverter
@@ -47,7 +47,7 @@ def tensors(network: HyperInverter, **more: Tensor) -> dict[str, Tensor]:
 
 
 def read(state: dict[str, Tensor], generator: GeneratorConfig = GENERATOR) -> Any:
-    return hyperinverter(SniffedFile(path=Path("hi.pt"), kind=KIND, tensors=state), generator)
+    return convert_hyperinverter(SniffedFile(path=Path("hi.pt"), kind=KIND, tensors=state), generator)
 
 
 @pytest.mark.parametrize("backbone", ["irse", "resnet"])

@@ -35,7 +35,7 @@ def test_heads_and_tuned_layers_are_those_of_the_options_or_of_the_tensors(
     content = official.hyperstyle_content(network, layers)
     if not with_opts:
         del content["opts"]
-    converted = official_files.hypernetwork(source(official, content), official.config, SIZE)
+    converted = official_files.convert_hypernetwork(source(official, content), official.config, SIZE)
     assert_same(converted.network, network)
     assert converted.consumed == len(network.state_dict())
     assert converted.consumed + converted.aliases == sum(name.startswith("hypernet.") for name in content["state_dict"])
@@ -49,14 +49,14 @@ def test_heads_and_tuned_layers_are_those_of_the_options_or_of_the_tensors(
 def test_the_input_may_be_of_another_shape(official: OfficialFiles, assert_same: Callable[..., None]) -> None:
     network = official.hypernetwork(input_size=(192, 256))
     content = official.hyperstyle_content(network)
-    converted = official_files.hypernetwork(source(official, content), official.config, (192, 256))
+    converted = official_files.convert_hypernetwork(source(official, content), official.config, (192, 256))
     assert_same(converted.network, network)
 
 
 def test_shared_tensors_that_were_stored_apart_are_still_the_same(official: OfficialFiles) -> None:
     content = official.hyperstyle_content(official.hypernetwork())
     content["state_dict"] = {name: tensor.clone() for name, tensor in content["state_dict"].items()}
-    assert official_files.hypernetwork(source(official, content), official.config, SIZE).aliases == 5 * 4
+    assert official_files.convert_hypernetwork(source(official, content), official.config, SIZE).aliases == 5 * 4
 
 
 @pytest.mark.parametrize("change", [lambda t: t + 1e-6, lambda t: t[:1], lambda t: t.double()])
@@ -67,7 +67,7 @@ def test_a_block_with_a_different_copy_of_a_shared_tensor_is_refused(
     name = "hypernet.refinement_blocks.3.hypernet.b1"
     content["state_dict"][name] = change(content["state_dict"][name])
     with pytest.raises(WeightsError, match=r"'hypernet\.refinement_blocks\.3\.hypernet\.b1' is not equal to 'hypernet"):
-        official_files.hypernetwork(source(official, content), official.config, SIZE)
+        official_files.convert_hypernetwork(source(official, content), official.config, SIZE)
 
 
 def test_shared_tensors_that_no_layer_uses_are_left_out_and_named(
@@ -77,7 +77,7 @@ def test_shared_tensors_that_no_layer_uses_are_left_out_and_named(
     content = official.hyperstyle_content(network, "8,9")
     shared = official.hypernetwork("0").shared_weight_hypernet
     content["state_dict"] |= {f"hypernet.shared_weight_hypernet.{n}": t for n, t in shared.state_dict().items()}
-    converted = official_files.hypernetwork(source(official, content), official.config, SIZE)
+    converted = official_files.convert_hypernetwork(source(official, content), official.config, SIZE)
     assert_same(converted.network, network)
     assert converted.unread == tuple(f"hypernet.shared_weight_hypernet.{name}" for name in ("w1", "b1", "w2", "b2"))
 
@@ -111,7 +111,7 @@ def test_options_that_the_tensors_contradict_are_refused(
 ) -> None:
     content = official.hyperstyle_content(official.hypernetwork(), **opts)
     with pytest.raises(error, match=rf"hs\.pt: {message}"):
-        official_files.hypernetwork(source(official, content), official.config, SIZE)
+        official_files.convert_hypernetwork(source(official, content), official.config, SIZE)
 
 
 def test_a_block_without_a_number_is_named_where_no_options_tell_the_layers(official: OfficialFiles) -> None:
@@ -119,7 +119,7 @@ def test_a_block_without_a_number_is_named_where_no_options_tell_the_layers(offi
     del content["opts"]
     content["state_dict"]["hypernet.refinement_blocks.x.y"] = torch.zeros(1)
     with pytest.raises(WeightsError, match=r"tensors 1 unexpected \('hypernet\.refinement_blocks\.x\.y'\)"):
-        official_files.hypernetwork(source(official, content), official.config, SIZE)
+        official_files.convert_hypernetwork(source(official, content), official.config, SIZE)
 
 
 def test_a_key_too_many_and_a_key_too_few_are_counted_and_named(official: OfficialFiles) -> None:
@@ -128,7 +128,7 @@ def test_a_key_too_many_and_a_key_too_few_are_counted_and_named(official: Offici
     del content["state_dict"]["hypernet.bn1.num_batches_tracked"]
     expected = r"1 missing \('hypernet.bn1.num_batches_tracked'\), 1 unexpected \('hypernet.body.9.conv1.weight'\)"
     with pytest.raises(WeightsError, match=expected):
-        official_files.hypernetwork(source(official, content), official.config, SIZE)
+        official_files.convert_hypernetwork(source(official, content), official.config, SIZE)
 
 
 # ---- what the options tell ----

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from hyperstyle.convert.sniff import a_kind, sniff
+from hyperstyle.convert.sniff import describe_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def test_weights_that_are_not_where_they_are_expected_are_described(
     [("e4e", "an e4e encoder"), ("idinvert-encoder", "an encoder of IDInvert"), ("psp", "a pSp encoder")],
 )
 def test_families_are_spoken_of_with_their_articles(kind: str, words: str) -> None:
-    assert a_kind(kind) == words
+    assert describe_kind(kind) == words
 
 
 def test_a_tensor_that_belongs_to_no_part_is_named(official: OfficialFiles) -> None:

@@ -24,6 +24,7 @@ from hyperstyle.edits.statistics import (
     style_statistics,
 )
 from hyperstyle.errors import CheckpointError, ConfigError
+from hyperstyle.io.components import load_tensors
 from hyperstyle.methods.projector import Projection
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
@@ -96,8 +97,8 @@ def test_each_channel_is_moved_alone_to_both_sides_of_its_mean(generator: Genera
         torch.testing.assert_close(effects[name][channel], expected, atol=1e-4, rtol=0)
 
 
-def test_convolutions_beyond_the_reach_are_left_out(generator: Generator) -> None:
-    settings = StyleClipSampling(samples=100, images=2, reach=8)
+def test_convolutions_of_higher_resolutions_are_left_out(generator: Generator) -> None:
+    settings = StyleClipSampling(samples=100, images=2, max_resolution=8)
     effects = fit_styleclip(generator, Eye(), settings).effects
     assert list(effects) == ["b4.conv1", "b8.conv0", "b8.conv1"]
 
@@ -131,6 +132,7 @@ def test_an_interrupted_run_goes_on_where_it_was(generator: Generator, tmp_path:
 def test_progress_of_something_else_is_refused(generator: Generator, tmp_path: Path) -> None:
     path = tmp_path / "progress.safetensors"
     fit_styleclip(generator, Eye(), SETTINGS, progress_file=path)
+    assert json.loads(load_tensors(path)[1]["settings"])["reach"] == 128  # as earlier versions wrote it
     other = Generator(generator.config)
     cases: list[tuple[Generator, Eye, StyleClipSampling]] = [
         (generator, Eye(1), SETTINGS),
@@ -150,7 +152,7 @@ def test_the_encoder_sees_the_content_only(generator: Generator) -> None:
             heights.add(images.shape[2])
             return super().encode_image(images)
 
-    settings = StyleClipSampling(samples=10, images=1, reach=4)
+    settings = StyleClipSampling(samples=10, images=1, max_resolution=4)
     fit_styleclip(generator, Tall(), settings, content=lambda image: image[:, :, 2:14])
     assert heights == {12}
 
@@ -174,7 +176,13 @@ def test_the_measurements_make_edits_from_texts(generator: Generator) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"samples": 5, "images": 6}, {"images": 0}, {"deviations": 0.0}, {"truncation": float("nan")}, {"reach": 2}],
+    [
+        {"samples": 5, "images": 6},
+        {"images": 0},
+        {"deviations": 0.0},
+        {"truncation": float("nan")},
+        {"max_resolution": 2},
+    ],
 )
 def test_settings_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="expected"):

@@ -115,9 +115,9 @@ def test_images_in_which_no_face_is_found_are_listed_where_one_was_looked_for(
     )
     images = folder_images(tmp_path, inverter, align="auto")
     assert images.names == ("face.png", "none.png")
-    ((name, reason),) = images.uncut
+    ((name, reason),) = images.without_face
     assert (name, "no face was found" in reason) == ("none.png", True)
-    assert folder_images(tmp_path, inverter).uncut == ()
+    assert folder_images(tmp_path, inverter).without_face == ()
     cut = folder_images(tmp_path, inverter, align=True)
-    assert (cut.names, [name for name, _ in cut.failures], cut.uncut) == (("face.png",), ["none.png"], ())
+    assert (cut.names, [name for name, _ in cut.failures], cut.without_face) == (("face.png",), ["none.png"], ())
     assert cut.digests != images.digests[:1]

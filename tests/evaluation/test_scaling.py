@@ -11,7 +11,7 @@ from PIL import Image
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation import scaling
-from hyperstyle.evaluation.cases import Case, Implementation, Work
+from hyperstyle.evaluation.cases import Case, Implementation, Workload
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.evaluation.plots import scaling_plot
 from hyperstyle.evaluation.scaling import measure_scaling
@@ -25,9 +25,9 @@ def size_of(png: bytes) -> tuple[int, int]:
 
 
 def test_each_value_has_its_time_and_its_memory(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[Implementation | None, Work]] = []
+    calls: list[tuple[Implementation | None, Workload]] = []
 
-    def peak(case: Case, way: Implementation | None, work: Work) -> int:
+    def peak(case: Case, way: Implementation | None, work: Workload) -> int:
         calls.append((way, work))
         return 10 if way is None else 20 + work.images
 
@@ -36,8 +36,8 @@ def test_each_value_has_its_time_and_its_memory(tiny_model_dir: Path, monkeypatc
     threads = torch.get_num_threads()
     report = measure_scaling(Case(model=str(tiny_model_dir), repeat=2, threads=1), ["steps", "edits", "batch", "steps"])
     assert torch.get_num_threads() == threads
-    works = [Work(steps=0), Work(steps=2), Work(edits=3), Work(batch=2)]
-    assert calls == [(None, Work()), *(("fast", work) for work in works)]
+    works = [Workload(steps=0), Workload(steps=2), Workload(edits=3), Workload(batch=2)]
+    assert calls == [(None, Workload()), *(("fast", work) for work in works)]
     costs = report["costs"]
     assert [(cost["over"], cost["value"]) for cost in costs] == [("steps", 0), ("steps", 2), ("edits", 3), ("batch", 2)]
     assert [(cost["way"], cost["peak"], cost["built"]) for cost in costs] == [
@@ -73,7 +73,7 @@ def test_the_plain_path_is_measured_where_its_memory_suffices(
     tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Case, "build", lambda self: tiny_inverter)
-    monkeypatch.setattr(scaling, "prepared", lambda way, inverter, work: lambda: None)
+    monkeypatch.setattr(scaling, "build_run", lambda way, inverter, work: lambda: None)
     monkeypatch.setattr(scaling, "plain_fits", lambda parts, batch: batch < 2)
     monkeypatch.setattr(scaling, "OVER", {"batch": (1, 2)})
     report = measure_scaling(Case(repeat=1), ["batch"], plain=True, memory=False)

@@ -16,10 +16,10 @@ from hyperstyle.evaluation.cases import (
     Case,
     Implementation,
     Parts,
-    Work,
+    Workload,
+    build_run,
     parts_of,
     peak_in_subprocess,
-    prepared,
 )
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.encoders.backbones import TrunkConfig
@@ -50,11 +50,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Implementation | None, Work]]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Implementation | None, Workload]]:
     """No separate processes and no ceilings, which take a second each; records the calls that measure memory."""
-    calls: list[tuple[Implementation | None, Work]] = []
+    calls: list[tuple[Implementation | None, Workload]] = []
 
-    def peak(case: Case, way: Implementation | None, work: Work) -> int:
+    def peak(case: Case, way: Implementation | None, work: Workload) -> int:
         calls.append((way, work))
         return {None: 100, "fast": 130, "plain": 200, "networks": 0}[way]
 
@@ -65,13 +65,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Implementation | None, 
 
 
 def test_every_row_is_measured_in_turn_and_has_its_ratio(
-    folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
+    folder: Path, quick: list[tuple[Implementation | None, Workload]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "without_bfloat16", lambda device: None)  # slow without instructions, but possible
-    runs: list[tuple[Implementation, Work, torch.dtype]] = []
-    make = prepared
+    runs: list[tuple[Implementation, Workload, torch.dtype]] = []
+    make = build_run
 
-    def noted(way: Implementation, inverter: HyperStyleInverter, work: Work) -> object:
+    def noted(way: Implementation, inverter: HyperStyleInverter, work: Workload) -> object:
         implementation_run = make(way, inverter, work)
 
         def run() -> Tensor:
@@ -80,11 +80,11 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
 
         return run
 
-    monkeypatch.setattr(speed, "prepared", noted)
+    monkeypatch.setattr(speed, "build_run", noted)
     steps: list[tuple[str, int, int]] = []
     threads = torch.get_num_threads()
     case = Case(model=str(folder), repeat=2, threads=1)
-    report = speed.measure_speed(case, Work(2, 2), on_progress=lambda *step: steps.append(step))
+    report = speed.measure_speed(case, Workload(2, 2), on_progress=lambda *step: steps.append(step))
     assert torch.get_num_threads() == threads
     pairs = report["pairs"]
     assert [pair["name"] for pair in pairs] == ["float32", "batch8", "edit_strip", "bfloat16"]
@@ -94,7 +94,7 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
         assert pair["gflops"] > 0 < pair["arithmetic_share"]
         assert pair["memory_share"] > 0
     assert [pair["pictures"] for pair in pairs] == [2, 8, 11, 2]
-    first = Work(2, 2)
+    first = Workload(2, 2)
     full, wide = [run for run in runs if run[1] == first], torch.float32
     assert full[:4] == [("fast", first, wide), ("plain", first, wide)] * 2
     assert [("fast", first, torch.bfloat16), ("plain", first, wide)] * 2 == full[-4:]
@@ -119,13 +119,13 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
 
 
 def test_what_a_machine_lacks_is_left_out_and_said(
-    folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
+    folder: Path, quick: list[tuple[Implementation | None, Workload]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "without_bfloat16", lambda device: "none here")
     monkeypatch.setattr(speed, "peak_in_subprocess", lambda *_: None)
     monkeypatch.setattr(speed, "_RATES", (1, 2))
     rows = ["bfloat16", "float16", "batch8_bfloat16", "memory", "rates"]
-    report = speed.measure_speed(Case(model=str(folder), repeat=1), Work(1), rows)
+    report = speed.measure_speed(Case(model=str(folder), repeat=1), Workload(1), rows)
     assert report["pairs"] == []
     assert report["memory"] is None
     assert report["missing"] == {
@@ -142,28 +142,28 @@ def test_what_a_machine_lacks_is_left_out_and_said(
 
 
 def test_a_batch_that_the_plain_path_has_no_memory_for_goes_one_by_one(
-    folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
+    folder: Path, quick: list[tuple[Implementation | None, Workload]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "_free", lambda: 1000)
-    report = speed.measure_speed(Case(model=str(folder), repeat=1), Work(1), ["batch8"])
+    report = speed.measure_speed(Case(model=str(folder), repeat=1), Workload(1), ["batch8"])
     assert not report["pairs"][0]["together"]
     inverter = Case(model=str(folder)).build()
-    at_once, one_by_one = (prepared("plain", inverter, Work(1, 3, together=both))() for both in (True, False))
+    at_once, one_by_one = (build_run("plain", inverter, Workload(1, 3, together=both))() for both in (True, False))
     torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize(
     ("case", "work", "rows", "message"),
     [
-        (Case(100), Work(), None, "a model of 100 px: expected 256, 512 or 1024"),
-        (Case(256, device="warp"), Work(), None, "device 'warp' is not known"),
-        (Case(256), Work(), ["float32", "quick"], "nothing called 'quick' is measured: expected some of float32"),
-        (Case(256), Work(steps=0), None, "0 steps, batch 1: expected 1 or more"),
-        (Case(256, threads=0), Work(), None, "3 repeats, 0 threads: expected 1 or more"),
+        (Case(100), Workload(), None, "a model of 100 px: expected 256, 512 or 1024"),
+        (Case(256, device="warp"), Workload(), None, "device 'warp' is not known"),
+        (Case(256), Workload(), ["float32", "quick"], "nothing called 'quick' is measured: expected some of float32"),
+        (Case(256), Workload(steps=0), None, "0 steps, batch 1: expected 1 or more"),
+        (Case(256, threads=0), Workload(), None, "3 repeats, 0 threads: expected 1 or more"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_a_model_is_built(
-    case: Case, work: Work, rows: list[str] | None, message: str, monkeypatch: pytest.MonkeyPatch
+    case: Case, work: Workload, rows: list[str] | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Case, "build", lambda *_: pytest.fail("built"))
     with pytest.raises(ConfigError, match=message):
@@ -172,7 +172,7 @@ def test_what_cannot_be_measured_is_refused_before_a_model_is_built(
 
 def test_a_model_that_is_not_there_or_lacks_a_part_is_named(folder: Path, tiny_inverter: HyperStyleInverter) -> None:
     with pytest.raises(ModelNotFoundError):
-        speed.measure_speed(Case(model="no/such/model/here"), Work())
+        speed.measure_speed(Case(model="no/such/model/here"), Workload())
     bare = HyperStyleInverter(tiny_inverter.model.generator, domain=tiny_inverter.model.domain)
     with pytest.raises(ConfigError, match="no W encoder or no hypernetwork"):
         parts_of(bare)
@@ -191,7 +191,7 @@ def test_random_weights_change_the_image_at_every_step_and_by_the_crop(monkeypat
     before = torch.get_rng_state()
     inverter = Case(256).build()
     assert torch.equal(torch.get_rng_state(), before)
-    images = [prepared("fast", inverter, Work(steps, 2))() for steps in (0, 1, 2, 5)]
+    images = [build_run("fast", inverter, Workload(steps, 2))() for steps in (0, 1, 2, 5)]
     assert all(image.isfinite().all() and image.abs().max() < 100 for image in images)
     assert all((a - b).abs().mean() > 0.01 for a, b in pairwise(images))
     crops = cases._crops(inverter, 2)
@@ -207,29 +207,32 @@ def test_random_weights_change_the_image_at_every_step_and_by_the_crop(monkeypat
 def test_the_networks_alone_give_the_images_of_the_library(folder: Path) -> None:
     inverter = Case(model=str(folder)).build()
     torch.testing.assert_close(
-        prepared("networks", inverter, Work(2, 2))(), prepared("fast", inverter, Work(2, 2))(), rtol=0, atol=2e-5
+        build_run("networks", inverter, Workload(2, 2))(),
+        build_run("fast", inverter, Workload(2, 2))(),
+        rtol=0,
+        atol=2e-5,
     )
 
 
 def test_the_peak_of_a_separate_process_is_that_of_one_that_builds_the_model(folder: Path) -> None:
-    peak = peak_in_subprocess(Case(model=str(folder), threads=1), None, Work())
+    peak = peak_in_subprocess(Case(model=str(folder), threads=1), None, Workload())
     assert peak is None or 50_000_000 < peak < 2_000_000_000
 
 
 def test_operations_are_those_of_the_convolutions_and_products_times_two(folder: Path) -> None:
     inverter = Case(model=str(folder)).build()
     parts, domain = parts_of(inverter), inverter.model.domain
-    one_step, two_steps, three_steps = (ceilings.operations(parts, domain, Work(steps)) for steps in (1, 2, 3))
+    one_step, two_steps, three_steps = (ceilings.operations(parts, domain, Workload(steps)) for steps in (1, 2, 3))
     assert three_steps - two_steps == two_steps - one_step > 0
-    assert ceilings.operations(parts, domain, Work(2, 4)) == 4 * two_steps
-    strip = ceilings.operations(parts, domain, Work(edits=1))
+    assert ceilings.operations(parts, domain, Workload(2, 4)) == 4 * two_steps
+    strip = ceilings.operations(parts, domain, Workload(edits=1))
     convolutions = sum(
         2 * s.channels_in * s.channels_out * s.kernel**2 * (s.resolution // (2 if s.up else 1)) ** 2
         for s in parts[1].layers
     )
     assert convolutions < strip < 2 * convolutions  # small maps: filters and affine maps count
-    assert ceilings.least_bytes(parts, Work(2)) > ceilings.least_bytes(parts, Work(1))
-    assert ceilings.least_bytes(parts, Work(edits=4)) > ceilings.least_bytes(parts, Work(edits=1))
+    assert ceilings.least_bytes(parts, Workload(2)) > ceilings.least_bytes(parts, Workload(1))
+    assert ceilings.least_bytes(parts, Workload(edits=4)) > ceilings.least_bytes(parts, Workload(edits=1))
 
 
 @pytest.mark.parametrize("words", ["flags : fpu avx512_bf16 fma", "Features : fp asimd bf16"])
@@ -253,16 +256,16 @@ def test_ceilings_are_rates_of_the_best_call(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_ratio_of_memory_needs_a_plain_path_that_takes_some(
-    folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
+    folder: Path, quick: list[tuple[Implementation | None, Workload]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "peak_in_subprocess", lambda *_: 100)
-    report = speed.measure_speed(Case(model=str(folder), repeat=1), Work(1), ["memory"])
+    report = speed.measure_speed(Case(model=str(folder), repeat=1), Workload(1), ["memory"])
     assert report["memory"] == {"built": 100, "fast": 100, "plain": 100}
     assert report["memory_above_weights_ratio"] is None
 
 
 def test_of_a_model_that_the_plain_path_does_not_know_the_errors_are_measured() -> None:
-    report = speed.measure_speed(Case(model="avatars", repeat=1, threads=1), Work(1), ["float32", "bfloat16"])
+    report = speed.measure_speed(Case(model="avatars", repeat=1, threads=1), Workload(1), ["float32", "bfloat16"])
     assert report["pairs"] == []
     assert "expected 'shared' or 'plain' and False, the published forms" in report["missing"]["float32"]
     if "bfloat16" in report["errors"]:

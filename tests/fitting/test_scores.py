@@ -81,7 +81,7 @@ def test_a_trait_cannot_take_the_place_of_the_codes(tmp_path: Path) -> None:
 
 def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "scores.npz"
-    with pytest.raises(MissingFileError, match="not there"):
+    with pytest.raises(MissingFileError, match="is missing"):
         load_scores(path)
     path.write_bytes(b"no archive")
     with pytest.raises(EditError, match="no table of scores"):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.synthesis import synthesize
+from hyperstyle.inversion.synthesis import render, synthesize
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks import cpu
 from hyperstyle.networks.cpu.offsets import FastOffsets
@@ -84,6 +85,15 @@ def test_dense_offsets_are_shared_like_codes(batch: Inversion) -> None:
     inversion = replace(batch[0], offset_codes=OffsetCodes.of_dense(dense))
     strip = inversion.edit("age", [-1.0, 0.0, 1.0])
     torch.testing.assert_close(strip.tensor, singly(strip), rtol=0, atol=2e-5)
+
+
+def test_codes_without_the_network_that_expands_them_are_an_error(batch: Inversion) -> None:
+    bare = batch.model.with_parts(hypernetwork=None)
+    with pytest.raises(ConfigError, match=r"codes of weight offsets for \d+ layers, first 'b.*lacks the network"):
+        render(bare, batch.state)
+    dense = OffsetCodes.of_dense({"b8.conv1": torch.zeros(3, 16, 16, 1, 1)})
+    rendered = render(bare, replace(batch.state, offset_codes=dense))
+    torch.testing.assert_close(rendered, batch.initial.tensor, rtol=0, atol=2e-5)
 
 
 def test_drawing_a_strip_leaves_the_generator_as_it_was(batch: Inversion) -> None:

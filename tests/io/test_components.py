@@ -56,17 +56,17 @@ def test_json_files_are_objects_or_refused(tmp_path: Path) -> None:
     assert read_json(tmp_path / "x.json") == {"a": [1, None]}
     with pytest.raises(MissingFileError, match="is missing"):
         read_json(tmp_path / "nowhere.json")
-    with pytest.raises(MissingFileError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         read_json(tmp_path)
     for content, message in (
         (b"{", "not valid JSON"),
-        (b"\xff\xfe{}", "not valid JSON"),
+        (b"\xff\xfe{}", "is no JSON file"),
         (b"[1]", "holds a list"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deep"),
-        (b'{"a": ' + b"9" * 5000 + b"}", r"Exceeds the limit \(4300"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON: Exceeds the limit"),
     ):
         (tmp_path / "x.json").write_bytes(content)
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(HyperStyleError, match=message):
             read_json(tmp_path / "x.json")
 
 
@@ -363,6 +363,12 @@ def test_a_component_of_impossible_size_is_refused(tmp_path: Path, width: int) -
 def test_a_folder_is_made_or_the_reason_is_given(tmp_path: Path) -> None:
     assert make_folder(tmp_path / "a" / "b").is_dir()
     assert make_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+    left = tmp_path / "a" / ".tmp-0123456789ab"
+    left.touch()
+    make_folder(left.parent)
+    assert left.exists()  # the first file that is written into the folder sweeps it
+    write_json(left.parent / "config.json", {})
+    assert not left.exists()
     (tmp_path / "file").write_text("", encoding="utf-8")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(CheckpointError, match="Cannot make the folder"):

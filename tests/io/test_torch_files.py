@@ -193,7 +193,7 @@ def test_a_file_that_was_cut_off_is_refused_in_one_line(tmp_path: Path, zipped: 
 
 
 def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(MissingFileError, match="is missing"):
         load_state(tmp_path / "nowhere.pt")
 
 

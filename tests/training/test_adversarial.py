@@ -91,7 +91,7 @@ def test_gradients_of_the_penalty_are_those_of_the_slope_by_pixels(
 ) -> None:
     task = doubled(make_task(job("encoder", tmp_path, loss__adversarial=0.5, loss__r1=4.0, loss__r1_every=3)))
     discriminator, real = task.adversaries["discriminator"].discriminator, crops()
-    figures = task.adversaries["discriminator"].regularize(real, lambda loss: loss)
+    figures = task.adversaries["discriminator"].add_r1_gradient(real, lambda loss: loss)
 
     def loss() -> Tensor:
         pixels = real.clone().requires_grad_(True)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.training.loop import Schedule, _write_row, fit
+from hyperstyle.training.loop import LearningRateSchedule, _write_row, fit
 from hyperstyle.training.options import RunOptions
 from hyperstyle.training.ranger import Ranger
 
@@ -37,7 +37,7 @@ def train(folder: Path, steps: int, *, stop_after: int | None = None, seed: int 
         step,
         {"model": model},
         {"adam": optimizer},
-        Schedule(1e-2, steps, warmup=2),
+        LearningRateSchedule(1e-2, steps, warmup=2),
         RunOptions(str(folder), evaluate_every=5, save_every=5, keep=1),
         evaluate=lambda done: {"norm": model.weight.norm().item()},
     )
@@ -92,7 +92,7 @@ def test_a_disk_without_room_is_said_before_the_first_step(
 
     def run(steps: int, reserved: int = 0) -> None:
         run = RunOptions(str(tmp_path), save_every=2, keep=2)
-        fit(step, {"model": model}, {"adam": optimizer}, Schedule(1e-3, steps), run, reserve_bytes=reserved)
+        fit(step, {"model": model}, {"adam": optimizer}, LearningRateSchedule(1e-3, steps), run, reserve_bytes=reserved)
 
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     size = (4 if kind is Ranger else 3) * 4 * (200 * 200 + 200)  # bytes of a checkpoint
@@ -114,7 +114,13 @@ def test_a_disk_without_room_is_said_before_the_first_step(
 
 def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     model = nn.Linear(2, 2)
-    fit(lambda i: {}, {"model": model}, {}, Schedule(1e-2, 9), RunOptions(str(tmp_path), save_every=2, keep=3))
+    fit(
+        lambda i: {},
+        {"model": model},
+        {},
+        LearningRateSchedule(1e-2, 9),
+        RunOptions(str(tmp_path), save_every=2, keep=3),
+    )
     assert sorted(p.name for p in tmp_path.glob("*.pt")) == [f"checkpoint-{i:08d}.pt" for i in (6, 8, 9)]
 
 
@@ -123,7 +129,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
     before = (tmp_path / "checkpoint-00000005.pt").read_bytes()
     model = nn.Linear(4, 2)
     optimizer = torch.optim.Adam(model.parameters())
-    schedule, run = Schedule(1e-2, 9), RunOptions(str(tmp_path))
+    schedule, run = LearningRateSchedule(1e-2, 9), RunOptions(str(tmp_path))
     with pytest.raises(ConfigError, match=r"stopped at step 6: loss is nan.*lower learning rate"):
         fit(lambda i: {"loss": float("nan")}, {"model": model}, {"adam": optimizer}, schedule, run)
     assert (tmp_path / "checkpoint-00000005.pt").read_bytes() == before
@@ -132,14 +138,14 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 def test_a_checkpoint_of_other_modules_is_refused(tmp_path: Path) -> None:
     train(tmp_path, 5)
     with pytest.raises(CheckpointError, match="Use another output folder"):
-        fit(lambda i: {}, {}, {}, Schedule(1e-2, 9), RunOptions(str(tmp_path)))
+        fit(lambda i: {}, {}, {}, LearningRateSchedule(1e-2, 9), RunOptions(str(tmp_path)))
 
 
 def test_the_rate_warms_up_stays_and_decays() -> None:
-    schedule = Schedule(1.0, 100, warmup=10, decay=0.5)
+    schedule = LearningRateSchedule(1.0, 100, warmup=10, decay=0.5)
     rates = [schedule.at(i) for i in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:50] == [1.0] * 41
     assert rates[75] == pytest.approx(0.5)
     assert rates[-1] == pytest.approx(0.02)
-    assert Schedule(1.0, 1000, decay=0.5).at(999) == pytest.approx(0.02)  # the lower bound
+    assert LearningRateSchedule(1.0, 1000, decay=0.5).at(999) == pytest.approx(0.02)  # the lower bound

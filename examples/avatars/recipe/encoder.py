@@ -19,7 +19,7 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.training.adversarial import Scale
 from hyperstyle.training.distributed import on_first
 from hyperstyle.training.encoder_task import EncoderTask
-from hyperstyle.training.loop import Schedule
+from hyperstyle.training.loop import LearningRateSchedule
 from hyperstyle.training.options import TrainOptions
 from hyperstyle.training.task import autocast
 
@@ -99,6 +99,6 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
     optim = recipe.optim(clip=2.0)
     options = recipe.task_options("encoder", optim)
     task = _AvatarEncoder(Model(generator, domain), encoder, ReconstructionLoss(recipe, run), options, spread)
-    schedule = Schedule(1e-3, sum(recipe.encoder_steps), decay=0.5)
+    schedule = LearningRateSchedule(1e-3, sum(recipe.encoder_steps), decay=0.5)
     train_stage(task, optim, schedule, run / "encoder", batch, evaluate)
     on_first(lambda: save_component(encoder, config, run / "encoder" / "done"))

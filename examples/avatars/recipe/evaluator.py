@@ -19,7 +19,7 @@ from examples.avatars.renderer.factors import FACTORS, NAMES, Factors, sample_fa
 from hyperstyle.io.components import load_component, save_component
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.training.distributed import on_first
-from hyperstyle.training.loop import Schedule
+from hyperstyle.training.loop import LearningRateSchedule
 from hyperstyle.training.task import autocast, compiled
 
 __all__ = ["load_attribute_network", "train_evaluator", "train_perceptual"]
@@ -129,7 +129,7 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
             "identity_auc": _identity_auc(torch.cat([network.embedding(test.images(s)) for s in chunks(len(test))])),
         }
 
-    task, schedule = RegressionTask("network", network, loss), Schedule(1e-3, steps, decay=0.5)
+    task, schedule = RegressionTask("network", network, loss), LearningRateSchedule(1e-3, steps, decay=0.5)
     train_stage(task, recipe.optim(clip=2.0), schedule, run / name, batch, evaluate)
     on_first(lambda: save_component(network, config, run / name / "done"))
 

@@ -19,7 +19,7 @@ from hyperstyle.io.torch_files import load_state
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.networks.stylegan2.ops import EqualLinear
 from hyperstyle.training.distributed import on_first
-from hyperstyle.training.loop import Schedule
+from hyperstyle.training.loop import LearningRateSchedule
 from hyperstyle.training.task import autocast, compiled
 
 __all__ = ["FactorMapping", "load_factor_mapping", "load_generator", "train_generator"]
@@ -57,7 +57,7 @@ def train_generator(recipe: Recipe, data: Sets, folder: Path) -> None:
         larger = Generator(config)
         if generator is not None:  # the new layers keep their random weights
             larger.load_state_dict({**larger.state_dict(), **generator.state_dict()})
-        schedule = Schedule(6e-3, steps, decay=0.5)
+        schedule = LearningRateSchedule(6e-3, steps, decay=0.5)
         generator, mapping = _train_size(recipe, data, schedule, folder / str(size), larger, mapping)
     if generator is None:
         raise TypeError("a recipe has at least one size of the generator")
@@ -76,7 +76,12 @@ def train_generator(recipe: Recipe, data: Sets, folder: Path) -> None:
 
 
 def _train_size(
-    recipe: Recipe, data: Sets, schedule: Schedule, folder: Path, generator: Generator, mapping: FactorMapping
+    recipe: Recipe,
+    data: Sets,
+    schedule: LearningRateSchedule,
+    folder: Path,
+    generator: Generator,
+    mapping: FactorMapping,
 ) -> tuple[Generator, FactorMapping]:
     """Regresses the clean images on their factors, at the size of this generator; returns averaged networks."""
     size, held_out = generator.config.size, data.clean_test
@@ -136,7 +141,7 @@ def _train_mapping(recipe: Recipe, generator: Generator, mapping: FactorMapping,
         return {"explained": 1.0 - (residual / w.var(0).mean()).item()}
 
     # Its learning rate is high since stored weights are a hundred times larger (mapping_rate).
-    task, schedule = RegressionTask("style", generator.style, loss), Schedule(0.4, recipe.mapping_steps)
+    task, schedule = RegressionTask("style", generator.style, loss), LearningRateSchedule(0.4, recipe.mapping_steps)
     train_stage(task, recipe.optim(), schedule, folder, batch, evaluate)
 
 

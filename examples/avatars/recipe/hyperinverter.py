@@ -25,7 +25,7 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.training.distributed import on_first
 from hyperstyle.training.hypernetwork_task import HyperInverterTask
-from hyperstyle.training.loop import Schedule
+from hyperstyle.training.loop import LearningRateSchedule
 from hyperstyle.training.task import autocast, compiled
 
 __all__ = ["train_hyperinverter"]
@@ -79,6 +79,6 @@ def train_hyperinverter(recipe: Recipe, data: Sets, run: Path) -> None:
         return {"w_l2": (errors[0] / count).item(), "ratio": (errors[1] / errors[0]).item()}
 
     total = sum(length for length, _ in recipe.inverter_steps)
-    schedule = Schedule(1e-3, total, decay=0.35)
+    schedule = LearningRateSchedule(1e-3, total, decay=0.35)
     train_stage(task, optim, schedule, run / "hyperinverter", batch, evaluate, evaluate_every=200)
     on_first(lambda: save_component(network, config, run / "hyperinverter" / "done"))

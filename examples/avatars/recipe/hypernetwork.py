@@ -23,7 +23,7 @@ from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, Hypernetw
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.training.distributed import gather, on_first, rank, world
 from hyperstyle.training.hypernetwork_task import HyperStyleTask
-from hyperstyle.training.loop import Schedule
+from hyperstyle.training.loop import LearningRateSchedule
 from hyperstyle.training.task import autocast, compiled
 
 __all__ = ["Beginnings", "fit_hypernetwork", "train_hypernetwork"]
@@ -130,7 +130,7 @@ def fit_hypernetwork(recipe: Recipe, begun: Beginnings, run: Path, *, name: str 
         ratios = {f"ratio_{k}": (errors[k] / errors[0]).item() for k in range(1, steps + 1)}
         return {"w_l2": (errors[0] / count).item(), **ratios}
 
-    schedule = Schedule(1e-3, total, decay=0.35)
+    schedule = LearningRateSchedule(1e-3, total, decay=0.35)
     train_stage(task, optim, schedule, run / name, lambda i: begun.batch(recipe, i), evaluate)
     done = run / name / "done"
     on_first(lambda: save_component(hypernetwork, config, done))

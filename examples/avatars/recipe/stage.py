@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from examples.avatars.recipe.data import LOG
 from hyperstyle.training.adversarial import Scale
-from hyperstyle.training.loop import Schedule, fit
+from hyperstyle.training.loop import LearningRateSchedule, fit
 from hyperstyle.training.optimization import TaskOptimizer
 from hyperstyle.training.options import OptimOptions, RunOptions
 from hyperstyle.training.task import Task
@@ -50,7 +50,7 @@ def adam(network: nn.Module, **options: Any) -> Optimizer:
 def train_stage(
     task: Task,
     optim: OptimOptions,
-    schedule: Schedule,
+    schedule: LearningRateSchedule,
     folder: Path,
     batch: Callable[[int], dict[str, Tensor]],
     evaluate: Callable[[int], dict[str, float]],

@@ -44,7 +44,7 @@ class AlignmentRow:
     """What a detector did on photos with one face each; errors are over the faces found, None where none was.
 
     Attributes:
-        images: which.
+        pictures: which images.
         count: how many.
         detected: share of the photos whose face was found: points within half the distance of the eyes, on average.
         false: detections beside it, in all photos together.

@@ -63,7 +63,8 @@ def shown_edits(model: Model, most: int = 3) -> dict[str, float]:
 def reconstructions(study: Study, jobs: Sequence[Job], count: int) -> Gallery:
     """Inputs and the reconstruction by each method."""
     rows = [
-        uris(study.images.load(i), *(load_image(study.reconstruction(job, i)) for job in jobs)) for i in range(count)
+        uris(study.images.load(i), *(load_image(study.reconstruction_path(job, i)) for job in jobs))
+        for i in range(count)
     ]
     return Gallery(["input", *(job.label for job in jobs)], rows)
 

@@ -236,7 +236,7 @@ def _about_images(images: EvaluationImages) -> dict[str, Any]:
         "source": images.source,
         "count": len(images),
         "failures": images.failures,
-        "taken_as_crops": images.uncut,
+        "taken_as_crops": images.without_face,
     }
 
 
@@ -248,6 +248,6 @@ def _plain_curve(curve: EffectCurve) -> dict[str, Any]:
         "method": curve.method,
         "points": [(point.change, point.identity) for point in curve.points],
         "mean": curve.mean,
-        "reach": curve.reach,
+        "reach": curve.change_range,
         "pictures": len(curve.changes),
     }

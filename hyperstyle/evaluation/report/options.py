@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.engine import Job, Trial, check_trials, identified, is_feed_forward
+from hyperstyle.evaluation.engine import Job, Trial, check_trials, is_feed_forward, weights_id
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import by_networks
 
@@ -99,7 +99,7 @@ def jobs_of(
         )
     check_trials(model, trials)
     check_ablations(list(ablations))
-    jobs, identity = [], identified(model)
+    jobs, identity = [], weights_id(model)
     for trial in trials:
         count = images if is_feed_forward(model, trial.method) else min(optimized, images)
         if not count:
@@ -115,7 +115,7 @@ def jobs_of(
                 f"ablation {name!r} sees images of {other.domain.input_size} px, this model {model.domain.input_size}: "
                 "expected the same."
             )
-        job = Job(name, ablation, methods[0], None, images, model=identified(other))
+        job = Job(name, ablation, methods[0], None, images, model=weights_id(other))
         if (label := folders.setdefault(job.folder.lower(), name)) != name:
             raise ConfigError(
                 f"ablation {name!r} would keep its reconstructions in the folder of {label!r}: choose another name."

@@ -102,7 +102,7 @@ def effect_tables(groups: Mapping[str, Sequence[EffectCurve]]) -> dict[str, Tabl
         for curve in curves:
             about = {"group": group, "edit": curve.edit, "trait": curve.trait, "method": curve.method}
             points += [{**about, "change": point.change, "identity": point.identity} for point in curve.points]
-            low, high = curve.reach
+            low, high = curve.change_range
             means.append({**about, "identity": curve.mean, "low": low, "high": high, "pictures": len(curve.changes)})
     return {"figure6": Table((), points), "figure6_means": Table((), means)}
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from hyperstyle.errors import ImageError, MissingDependencyError, QualityWarning
 from hyperstyle.images.clips.color import ColorTags, read_tags, to_srgb
+from hyperstyle.io.opening import check_file
 
 _DEFAULT_RATE = Fraction(25)  # for files without one
 _NARROWEST, _WIDEST = Fraction(1, 10), Fraction(10)  # width over height of a pixel; other values are damage
@@ -176,6 +177,7 @@ def open_clip(path: str | os.PathLike[str]) -> Clip:
     import av
 
     path = Path(path)
+    check_file(path, "video", error=ImageError)
     try:
         with av.open(path) as container:
             stream = video_stream(container)

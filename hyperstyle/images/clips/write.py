@@ -33,7 +33,7 @@ def check_clip(path: str | os.PathLike[str], rate: Fraction | float = 25) -> Non
     """Raises what `write_clip` would for this path and rate, or without PyAV. Call it before making frames."""
     if Path(path).suffix.lower() != ".mp4":
         raise ConfigError(f"{os.fspath(path)!r} cannot be written: clips are MP4, so give a name that ends in .mp4.")
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"{os.fspath(path)!r} is a folder, and its name is that of a clip. Choose another one.")
     if not _MIN_RATE <= rate < float("inf"):
         raise ConfigError(f"A clip of {rate} frames per second: expected {float(_MIN_RATE)} or more, such as 25.")

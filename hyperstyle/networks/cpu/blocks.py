@@ -32,10 +32,10 @@ class Block:
     """The convolutions of one resolution.
 
     Attributes:
-        up: doubles the size; None in the first block.
-        conv: the second convolution.
+        up: `conv0`, which doubles the size; None in the first block, that of 4 px.
+        conv: `conv1`, which keeps the size.
         torgb: to colors.
-        blur: [4,4], the low-pass filter after `up`.
+        blur: [4,4], the low-pass filter after `up`, which sums to 4; None without `up`.
     """
 
     up: FusedConv | None
@@ -63,7 +63,7 @@ def upsample2x(image: Tensor, kernel: Tensor) -> Tensor:
 
     Args:
         image: [B,C,H,W].
-        kernel: [4,4].
+        kernel: [4,4] low-pass filter that sums to 4, as it is stored (`ops.fir_kernel`).
 
     Returns:
         [B,C,2H,2W].
@@ -84,16 +84,17 @@ def upsample2x(image: Tensor, kernel: Tensor) -> Tensor:
 
 
 def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = True) -> tuple[Tensor, Tensor]:
-    """One resolution: maps -> maps and their colors.
+    """Runs a resolution: feature maps of the one before -> feature maps, and the colors that its toRGB makes of them.
 
     Args:
         x: [1,I,r/2,r/2], or [1,I,4,4] for a block without `up`; channels-last.
         block: its convolutions.
         workspace: memory of the maps; this call overwrites those of the call before the last.
-        keep: whether the maps are needed.
+        keep: whether the maps are needed, as by a next resolution; else only a band of them is in memory at a time.
 
     Returns:
-        [1,O,r,r] (x itself unless `keep`) and [1,3,r,r], float32 or wider.
+        maps: [1,O,r,r]; without `keep`, x itself.
+        colors: [1,3,r,r], float32 or wider; the caller adds them to the upsampled image of the resolutions before.
     """
     height, width = (n * (1 if block.up is None else 2) for n in x.shape[2:])
     conv, torgb = block.conv, block.torgb
@@ -122,7 +123,10 @@ def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = Tru
 
 
 def reserve_maps(workspace: Workspace, like: Tensor, config: GeneratorConfig) -> None:
-    """Memory of the maps of all resolutions but the last, largest first; buffers that grew would touch more of it."""
+    """Allocates the maps of all resolutions but the last, of the type and device of `like`, before they are computed.
+
+    The largest come first, since a buffer that grows is allocated again: memory that is new to the process is slow.
+    """
     for size, channels in reversed(list(zip(config.resolutions, config.channels, strict=True))[:-1]):
         _maps(workspace, _maps_slot(size), like, channels, size, size)
 

@@ -24,12 +24,17 @@ class FusedConv:
     order in which offsets are computed fastest. For layers that do not upsample, the kernel is flipped along both axes,
     which turns a convolution into the equivalent transposed one.
 
+    All that is added is multiplied by the gain sqrt(2) of the activation (toRGB has none), so that the activation is
+    leaky ReLU alone: f(scale * conv(style * x, weight) + bias + noise), with the low-pass filter of an upsampling layer
+    right after the convolution.
+
     Attributes:
-        weight: [I,O,k,k] of a transposed convolution, in channels-last order.
-        bias: [O], multiplied by the gain sqrt(2) of the activation; toRGB has no activation, so its bias is unchanged.
-        noise: [1,1,r,r], multiplied by the noise strength and that gain; None without noise.
-        style: [I] factors for the input channels; None if they are already in the weight.
-        scale: [O] factors for the output channels, before bias and noise; None if they are already in the weight.
+        weight: [I,O,k,k] of a transposed convolution, in channels-last order. With `style` and `scale` None it contains
+            style, offset, residual, demodulation and gain; else it is that of a `SharedConv`.
+        bias: [O], with the gain.
+        noise: [1,1,r,r], with the noise strength and the gain; None without noise.
+        style: [I] factors for the input channels: the style. None if they are in the weight.
+        scale: [O] factors for the output channels: demodulation and gain. None if they are in the weight.
         transformed: `winograd.transform_weight(weight)` if it has been computed already, else None.
     """
 
@@ -47,8 +52,8 @@ class SharedConv:
 
     Attributes:
         weight: [I,O,k,k], W / sqrt(I * k * k) in the layout of `FusedConv.weight`.
-        squares: [I,O], squares of the weight, summed over the k * k taps; for demodulation.
-        transformed: as in `FusedConv`.
+        squares: [I,O], squares of `weight`, summed over the k * k taps; for demodulation.
+        transformed: `winograd.transform_weight(weight)` where that form is faster, else None.
     """
 
     weight: Tensor
@@ -88,7 +93,8 @@ def fuse(
         style: [I].
         change: (offset, residual) of the weight, each broadcastable to [1,O,I,k,k], or None.
         noise: [1,1,r,r], not yet multiplied by the noise strength; None for no noise and for `ToRGB`.
-        workspace: holds the memory of the resulting weight. The next layer of the same kind overwrites it.
+        workspace: holds the memory of the resulting weight. The next layer of the same kind (upsampling, toRGB or
+            other) overwrites it.
         shared: if given, its weight is used instead of a weight for this image; then `change` must be (None, None).
 
     Returns:
@@ -101,7 +107,7 @@ def fuse(
     noise = None if noise is None else layer.noise.weight * noise * _GAIN
     if shared is None:
         return FusedConv(_fused_weight(layer.conv, style, change, workspace), bias, noise)
-    # StyleGAN2, Eq. 3 for W' = s_i * W_oi: the sum over input channels and taps of W'^2 is s^2 @ squares, [O].
+    # StyleGAN2, Eq. 3 for W'_oi = s_i * W_oi: the sum over input channels and taps of W'^2 is s^2 @ squares, [O].
     scale = _GAIN * torch.rsqrt(style.square() @ shared.squares + 1e-8)
     return FusedConv(shared.weight, bias, noise, style, scale, shared.transformed)
 
@@ -139,6 +145,7 @@ def _pack(weight: Tensor) -> Tensor:
 
     Not a copy for offsets of the hypernetwork's shared heads: `offsets.FastOffsets` already stores them in this order.
     """
+    # [O,I,k,k] -> [O,I*k*k] -> [I*k*k,O] -> [I,k*k,O]
     return weight.flatten(1).t().contiguous().view(weight.shape[1], -1, len(weight))
 
 

@@ -24,7 +24,8 @@ class OffsetCodes:
     Offsets that no hypernetwork predicted, such as imported ones, have no codes and are stored dense. The offset of a
     layer that has both is their sum.
 
-    `len()` is the number of images B.
+    `len()` is the number of images B. `a + b` are codes whose offsets are the sum of both, `a * factor` those whose
+    offsets are multiplied.
 
     Attributes:
         sums: layer -> [B,C], weighted sum of the codes of affine heads.
@@ -46,7 +47,7 @@ class OffsetCodes:
 
     @classmethod
     def none(cls, w: Tensor) -> OffsetCodes:
-        """No offsets for B images; `cat` counts them as zeros. Of the latent codes `w` [B,...] no value matters."""
+        """No offsets for B images, which `cat` takes as zeros. Of `w` [B,...] only B, type and device are used."""
         return cls({}, {}, w.new_zeros(len(w), 1))
 
     @property
@@ -98,7 +99,10 @@ class OffsetCodes:
         return OffsetCodes(sums, dict(self.terms), self.weights * factor, dense)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> OffsetCodes:
-        """A copy with `function` applied to every tensor, to index images, move or detach them."""
+        """A copy with `function` applied to every tensor, to move, convert, detach or expand them.
+
+        To choose images, call `select`: dense offsets that all images share have no axis of length B.
+        """
         sums, terms, dense = ({n: function(t) for n, t in g.items()} for g in (self.sums, self.terms, self.dense))
         return OffsetCodes(sums, terms, function(self.weights), dense)
 
@@ -175,7 +179,10 @@ class OffsetCodes:
         )
 
     def expanded(self, offsets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`offsets`, layer -> Δ as a hypernetwork computed them from these codes, plus `dense`."""
+        """Layer -> Δ, the sum of `offsets`, which a network computed from these codes, and of `dense`.
+
+        It has every layer that either of them has.
+        """
         return _added(offsets, self.dense)
 
     def _check(self, other: OffsetCodes) -> None:
@@ -212,7 +219,14 @@ class Expander(ABC):
 
     @abstractmethod
     def expand(self, spec: LayerSpec, codes: OffsetCodes) -> Tensor:
-        """What the codes of a layer stand for, of all steps together, broadcastable to [B,O,I,k,k]."""
+        """The offset or residual that a layer's codes stand for, broadcastable to [B,O,I,k,k].
+
+        It is the weighted sum over all steps (Eq. 6), without `codes.dense`, which `offsets` adds.
+
+        Args:
+            spec: one of `layers`.
+            codes: have a code for this layer.
+        """
 
     def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Codes -> dense tensors: layer name -> [B,O,I,k,k] (or [B,O,I,1,1] where all taps are equal).
@@ -221,7 +235,7 @@ class Expander(ABC):
 
         Args:
             codes: what `forward` returned, or a weighted sum of such; dense tensors among them are added.
-            layers: only these layers; those without a code are left out.
+            layers: only these layers; those with neither a code nor a dense tensor are left out. None takes all.
 
         Raises:
             ConfigError: there is a code, in any layer, for a layer that this network does not change.
@@ -265,10 +279,12 @@ class LazyOffsets(Mapping[str, Tensor]):
 
 
 def of_image(offsets: Mapping[str, Tensor], i: int, batch: int) -> Mapping[str, Tensor]:
-    """The offsets of one image, [1,O,I,k,k], from those that broadcast to [B,O,I,k,k]; nothing is computed or copied.
+    """Selects image `i` of a batch: offsets that broadcast to [B,O,I,k,k] -> offsets that do to [1,O,I,k,k].
+
+    Nothing is computed or copied: `LazyOffsets` stay lazy.
 
     Raises:
-        ConfigError: codes of another number of images.
+        ConfigError: `LazyOffsets` of neither 1 nor `batch` images.
     """
     # Codes of one image are those of all; dense offsets broadcast where their first axis is 1 or missing.
     if isinstance(offsets, LazyOffsets):

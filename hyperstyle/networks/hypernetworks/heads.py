@@ -83,7 +83,7 @@ class Head(nn.Module, ABC):
     """The part of a hypernetwork that predicts the offset of one layer of the generator.
 
     `code` computes the layer's offset code from the features, and `expand` the offset from the code. Subclasses take
-    the layer, the number F of features, their (height, width), and the width C of the code.
+    the layer, the number F of feature channels, their (height, width), and the width C of the code.
 
     Attributes:
         spec: the layer whose weights the offset changes.
@@ -99,7 +99,7 @@ class Head(nn.Module, ABC):
 
     def code(self, features: Tensor) -> Tensor:
         """Features [B,F,h,w] -> offset code [B,C]."""
-        return self.convs(features).flatten(1)
+        return self.convs(features).flatten(1)  # [B,N,h',w'] -> [B,N*h'*w'], which is [B,C] unless a subclass maps it
 
     @abstractmethod
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
@@ -144,6 +144,7 @@ class SharedHead(Head):
 
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:
         _check_single(spec, size)
+        # The first of five convolutions keeps the size, the others halve it: [B,F,h,w] -> [B,C,1,1].
         super().__init__(spec, strided_convs(features, *[max(1, width // 4)] * 4, width, first_stride=1))
         self.linear = EqualLinear(width, width)
 
@@ -206,8 +207,8 @@ class SeparableHead(Head):
         maps: Any = self.output[0]
         k, size_in, size_out = self.spec.kernel, self.spec.channels_in, self.spec.channels_out
         # For each tap an outer product, a column over output channels times a row over input channels.
-        row = maps["make_kernel_in"](code).view(-1, k, k, 1, size_in)
-        column = maps["make_kernel_out"](code).view(-1, k, k, size_out, 1)
+        row = maps["make_kernel_in"](code).view(-1, k, k, 1, size_in)  # [B,k*k*I] -> [B,k,k,1,I]
+        column = maps["make_kernel_out"](code).view(-1, k, k, size_out, 1)  # [B,k*k*O] -> [B,k,k,O,1]
         kernel = maps["kernel_linear_in"](column @ row)  # [B,k,k,O,I]
         kernel = maps["kernel_linear_out"](kernel.transpose(3, 4))  # [B,k,k,I,O]
         # [B,k,k,I,O] -> [B,O,I,k,k]
@@ -236,6 +237,7 @@ class CompactHead(Head):
         nn.init.zeros_(self.output.bias)
 
     def code(self, features: Tensor) -> Tensor:
+        # [B,F,h,w] -> [B,N*h/2*w/2], positions kept -> [B,C]
         return F.leaky_relu(self.norm(self.linear(super().code(features))), 0.2)
 
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:

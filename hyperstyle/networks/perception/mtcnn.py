@@ -6,6 +6,7 @@ they work together is in `hyperstyle.align.mtcnn`. All of them take pixels as (v
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def load_mtcnn(folder: str | Path) -> Mtcnn:
         CheckpointError: a file cannot be read, is of another kind, damaged or cut off.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise MissingFileError(
             f"{folder} is no folder: expected one with MTCNN's published weights pnet.npy, rnet.npy and onet.npy."
         )

@@ -65,7 +65,10 @@ class StyleGenerator(nn.Module, ABC):
 
     @abstractmethod
     def block(self, spec: LayerSpec) -> Any:
-        """The module that computes a layer: convolution, noise, bias and activation, or toRGB."""
+        """The module that computes a layer: convolution, noise, bias and activation, or toRGB.
+
+        Its parameters are those that `parameters_of` names.
+        """
 
     @abstractmethod
     def affine(self, spec: LayerSpec) -> nn.Module:
@@ -168,7 +171,7 @@ class StyleGenerator(nn.Module, ABC):
 
         Args:
             styles: layer name -> [B,S], all layers.
-            offsets: layer name -> Δ broadcastable to [B,O,I,k,k]; the layer's weight becomes weight * (1 + Δ).
+            offsets: layer name -> Δ broadcastable to [B,O,I,k,k]; the raw weight W becomes W * (1 + Δ) + residual.
                 Absent layers are untouched. `LazyOffsets` are computed when a layer is run.
             noise: the stored maps ("const"), fresh ones ("random"), no noise ("none"), or a list of maps, one for
                 each convolution but toRGB in the official order: [1 or B,1,r,r] with r its resolution.
@@ -176,7 +179,7 @@ class StyleGenerator(nn.Module, ABC):
             modulation: "weights" or "activations", see `ops.modulated_conv`; without meaning for a StyleGAN, whose
                 styles never act on weights. Without gradients on a CPU `networks.cpu.synthesize` computes the images
                 of a StyleGAN2 in half the time.
-            residuals: layer name -> what is added to the raw weight (HyperInverter), of the shapes of offsets.
+            residuals: layer name -> residual (HyperInverter), of the shapes of offsets.
 
         Raises:
             ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, or
@@ -194,7 +197,11 @@ class StyleGenerator(nn.Module, ABC):
     def check_inputs(
         self, styles: Styles, changes: WeightChanges, noise: NoiseMode | NoiseMaps, random: torch.Generator | None
     ) -> list[Tensor | None]:
-        """Checks the inputs of `synthesize`, but not the shapes of changes, which may be computed later.
+        """Checks the inputs of `synthesize`, and makes the noise maps.
+
+        Args:
+            styles, noise, random: as of `synthesize`.
+            changes: offsets and residuals. Their shapes are not checked, since lazy ones are computed later.
 
         Returns:
             A noise map [1 or B,1,r,r] for each layer that adds noise; None for no noise.

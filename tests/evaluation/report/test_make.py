@@ -20,7 +20,7 @@ from hyperstyle import ConfigError, HyperStyleInverter, MethodError, metrics
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.evaluation import engine
 from hyperstyle.evaluation.engine import Trial
-from hyperstyle.evaluation.equal_effect import effect_curves, read_edits
+from hyperstyle.evaluation.equal_effect import effect_curves, measure_effects
 from hyperstyle.evaluation.images import EvaluationImages, digest, held_out_images
 from hyperstyle.evaluation.report import ReportOptions, make_report
 from hyperstyle.evaluation.report.tables import not_measured
@@ -176,7 +176,7 @@ def test_effects_are_those_of_the_comparison_at_equal_effect(
     edits = ("age", "smile")
     rows = {
         method: [
-            {"edits": read_edits(sensitive.invert(images.load(i), method=method, align=False), edits, points=3)}
+            {"edits": measure_effects(sensitive.invert(images.load(i), method=method, align=False), edits, points=3)}
             for i in range(2)
         ]
         for method in ("hyperstyle", "w-encoder")
@@ -279,7 +279,7 @@ def test_what_is_left_out_and_what_is_taken_as_a_crop_is_reported_for_photos_too
     sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     photos = replace(
-        _evaluation_images([images.load(0)], ["a"]), failures=(("b", "broken"),), uncut=(("a", "no face"),)
+        _evaluation_images([images.load(0)], ["a"]), failures=(("b", "broken"),), without_face=(("a", "no face"),)
     )
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edited=0, shown=1)
     make_report(sensitive, images, tmp_path, options, photos=photos)

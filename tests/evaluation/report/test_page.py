@@ -29,7 +29,7 @@ def content() -> dict[str, object]:
         "model": SimpleNamespace(domain=domain, generator=generator),
         "machine": dict.fromkeys(("cpu", "device", "threads", "dtype", "torch", "model"), "?"),
         "measures": [],
-        "images": _Images(["a.png"], source="A < B", failures=[("a<b.png", "broken")], uncut=[]),
+        "images": _Images(["a.png"], source="A < B", failures=[("a<b.png", "broken")], without_face=[]),
         "photos": None,
         "command": "",
         "tables": {"table1_parts": TABLE, "table2": TABLE},

@@ -1,0 +1,1 @@
+"""Hostile files and arguments, and forked processes that meet them."""
