@@ -51,7 +51,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = parse_json(text)
     except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}. Fetch it again.") from error
+        raise ConfigError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}: expected an object.")
     return values

@@ -229,10 +229,7 @@ def _parse_toml(text: str) -> Any:
         import tomllib
     else:
         import tomli as tomllib
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise ValueError("its values are nested too deep") from error
+    return tomllib.loads(text)
 
 
 def _parse_yaml(text: str) -> Any:
@@ -242,13 +239,17 @@ def _parse_yaml(text: str) -> Any:
         raise MissingDependencyError(
             'YAML files need PyYAML. Run: pip install "hyperstyle-inversion[yaml]", or write TOML.'
         ) from error
+
+    class Loader(yaml.SafeLoader):
+        """Without aliases: a small file of aliases to lists of aliases stands for any number of values."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("it has aliases (*name), which are not read: write the values out")
+            return super().compose_node(parent, index)
+
     try:
-        # A small file of aliases to lists of aliases stands for any number of values.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
-            raise ValueError("it has aliases (*name), which are not read: write the values out")
-        return yaml.safe_load(text)
-    except RecursionError as error:
-        raise ValueError("its values are nested too deep") from error
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
 

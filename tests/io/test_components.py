@@ -63,7 +63,7 @@ def test_json_files_are_objects_or_refused(tmp_path: Path) -> None:
         (b"\xff\xfe{}", "is no JSON file"),
         (b"[1]", "holds a list"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deep"),
-        (b'{"a": ' + b"9" * 5000 + b"}", r"Exceeds the limit \(4300"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON: Exceeds the limit"),
     ):
         (tmp_path / "x.json").write_bytes(content)
         with pytest.raises(HyperStyleError, match=message):
