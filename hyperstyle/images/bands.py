@@ -51,8 +51,8 @@ def convert_in_bands(image: Image.Image, mode: str, convert: Callable[[Image.Ima
 
 def levels_of(image: Image.Image, box: Box | None = None) -> npt.NDArray[np.uint8]:
     """The levels [H,W,3] of a part of an RGB image. `np.asarray` would hold them twice while it converts them."""
-    left, top, right, bottom = whole = (0, 0, *image.size) if box is None else box
+    left, top, right, bottom = area = (0, 0, *image.size) if box is None else box
     levels = np.empty((bottom - top, right - left, 3), dtype=np.uint8)
-    for band in bands(whole):
+    for band in bands(area):
         levels[band[1] - top : band[3] - top] = np.asarray(cut(image, band))
     return levels

@@ -51,7 +51,7 @@ def check_file(
         HyperStyleError: (or the classes given) nothing has that name; it is a folder, a FIFO, a socket or a device; it
             is too large; it cannot be asked about.
     """
-    text = shown(os.fspath(path))
+    text = shown(os.fspath(path))[1:-1]  # without the quotes
     if missing is None:
         missing = MissingFileError if error is CheckpointError else error
     try:
@@ -90,9 +90,9 @@ def read_bytes(
         with Path(path).open("rb") as file:
             content = file.read(limit + 1)
     except OSError as failure:
-        raise error(f"{shown(os.fspath(path))} cannot be read: {failure.strerror}.") from failure
+        raise error(f"{shown(os.fspath(path))[1:-1]} cannot be read: {failure.strerror}.") from failure
     if len(content) > limit:  # files in /proc have no size
-        raise error(f"{shown(os.fspath(path))} is too large: expected a {expected} of at most {limit:,} bytes.")
+        raise error(f"{shown(os.fspath(path))[1:-1]} is too large: expected a {expected} of at most {limit:,} bytes.")
     return content
 
 
@@ -114,7 +114,7 @@ def read_text(
     try:
         return read_bytes(path, expected, limit=limit, error=error).decode("utf-8-sig")
     except UnicodeDecodeError as failure:
-        raise error(f"{shown(os.fspath(path))} is no {expected}: {failure}.") from failure
+        raise error(f"{shown(os.fspath(path))[1:-1]} is no {expected}: {failure}.") from failure
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -98,7 +98,7 @@ class TestInterfacegan:
             (("--scorer", "no_such_module:f"), "cannot be imported"),
             (("--scorer", "my_scores:nothing"), "is a int: expected a function"),
             (("--scorer", "my_scores:colors", "--trait", "rde"), "Did you mean 'red'"),
-            (("--table", "missing.npz"), "missing.npz is not there"),
+            (("--table", "missing.npz"), "missing.npz is missing"),
             (("--table", "slash.npz", "--trait", "a/b", "--chosen", "0.3"), "no name of a folder"),
             (("--table", "slash.npz", "--trait", "..", "--chosen", "0.3"), "no name of a folder"),
             (("--scorer", "my_scores:colors", "--save-table", "my_scores.py/a.npz"), "cannot write into the folder"),

@@ -312,7 +312,7 @@ def test_a_safetensors_file_that_is_no_inversion_is_not_replaced(
     assert records() == before
     with pytest.raises(InversionError, match="is not an inversion"):
         read_origin(OUT / "000.safetensors")
-    with pytest.raises(WeightsError, match="is not a readable safetensors file"):
+    with pytest.raises(WeightsError, match=r"is not a readable safetensors file|it is a folder"):
         read_origin(OUT)
 
 

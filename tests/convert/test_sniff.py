@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 
 from hyperstyle.convert.sniff import describe_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
+from hyperstyle.io import opening
 
 if TYPE_CHECKING:
     from conftest import OfficialFiles
@@ -146,11 +149,10 @@ def test_tensors_that_are_sparse_or_without_numbers_are_named(official: Official
 
 
 def test_a_file_behind_a_closed_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(self: Path, *args: Any, **kwargs: Any) -> Any:
+    def refused(_: Path) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    for name in ("stat", "open"):
-        monkeypatch.setattr(Path, name, refused)
+    monkeypatch.setattr(opening, "os", SimpleNamespace(stat=refused, fspath=os.fspath))
     with pytest.raises(CheckpointError, match=r"g\.pt cannot be read: Permission denied"):
         sniff(tmp_path / "g.pt")
 

@@ -19,7 +19,7 @@ from hyperstyle.edits import DirectionEdit, EditInfo, load_edit, save_edit
 from hyperstyle.edits.catalog import GANSPACE
 from hyperstyle.edits.ganspace import GanspaceEdit
 from hyperstyle.edits.interfacegan import conditional, direction_edit, to_boundary
-from hyperstyle.errors import CheckpointError, EditError, HyperStyleError, MissingFileError
+from hyperstyle.errors import CheckpointError, EditError, HyperStyleError, MissingFileError, WeightsError
 
 ROW = torch.nn.functional.normalize(torch.arange(1.0, 9.0), dim=0)
 
@@ -439,7 +439,7 @@ def test_conditional_boundaries_and_distances_equal_the_recording(editing_dir: P
 
 def test_tensors_without_plain_numbers_are_no_directions(tmp_path: Path) -> None:
     torch.save(torch.ones(8, device="meta"), tmp_path / "age.pt")
-    with pytest.raises(EditError, match="expected a plain one"):
+    with pytest.raises(WeightsError, match="has no numbers"):
         load_edit(tmp_path / "age.pt", width=8)
     with pytest.raises(EditError, match="expected a plain one"):
         direction_edit(torch.ones(8).to_sparse(), name="age", width=8)

@@ -71,7 +71,6 @@ def load(path: Path, tensors: dict[str, Tensor], record: object, inverter: Hyper
         ({"rows": 3_000_000}, r"2 image\(s\) of 3000000 rows"),
         ({"tuned": [0, 10**12]}, r"tuned parameters do not lie in 0\.\.1"),
         ({"tuned": [0]}, "'tuned' has 1 values for 2 images"),
-        ({"unedited": {"tensors": ["w"], "tuned": []}}, "before the first edit are not those"),
         ({"unedited": {"tensors": ["x"] * 3, "tuned": []}}, "before the first edit are not those"),
         ({"sources": [], "placements": [None]}, "1 placements of 0 sources"),
         ({"sources": [{"name": 1, "note": ""}]}, "sources: name is 1: expected text"),

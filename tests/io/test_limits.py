@@ -229,7 +229,7 @@ def test_landmarks_that_begin_like_a_zip_file_are_refused(tmp_path: Path) -> Non
 
 def test_what_a_file_says_in_place_of_a_name_is_cut(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(b"\x80\x02c" + b"x" * 100_000 + b"\ny\n.")
-    with pytest.raises(WeightsError, match=r"it asks for x+\.\.\.\.$") as refused:
+    with pytest.raises(WeightsError, match=r"it asks for x+\.\.\.") as refused:
         load_pickle(tmp_path / "a.pkl")
     assert len(str(refused.value)) < 1000
 
@@ -284,7 +284,7 @@ def test_an_image_of_float8_is_read() -> None:
 
 
 def test_an_expanded_tensor_is_no_image_of_many_pixels() -> None:
-    with pytest.raises(ImageError, match=r"\[3, 100000, 100000\]; expected at most"):
+    with pytest.raises(ImageError, match=r"100000 x 100000 = 10,000,000,000 pixels; expected at most"):
         load_image(torch.zeros(1).expand(3, 100_000, 100_000))
 
 

@@ -244,7 +244,7 @@ def test_plain_numbers_folders_and_missing_files_are_refused(tmp_path: Path) -> 
     np.save(tmp_path / "numbers.npy", np.zeros(3))
     with pytest.raises(CheckpointError, match="holds plain numbers"):
         load_arrays(tmp_path / "numbers.npy")
-    with pytest.raises(MissingFileError, match=r"gone\.npy' is missing"):
+    with pytest.raises(MissingFileError, match=r"gone\.npy is missing"):
         load_arrays(tmp_path / "gone.npy")
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_named_arrays(tmp_path)

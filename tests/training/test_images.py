@@ -142,7 +142,7 @@ class TestSources:
             ("a.tar.gz", b"x", "is one file; expected a folder"),
             ("a.zip", b"no archive", "Cannot read the archive"),
             ("a.tar", b"no archive" * 100, "Cannot read the shard .*not compressed"),
-            ("a.txt", b"\xff\xfe\xff", "Cannot read the list"),
+            ("a.txt", b"\xff\xfe\xff", "is no list"),
             ("b.txt", b"# nothing\n", "There is no image in"),
         ],
     )

@@ -143,7 +143,7 @@ def test_nothing_but_good_files_stays_in_folder_and_cache(fetched: dict[str, Any
 def test_a_third_party_is_asked_only_after_its_acceptance(fetched: dict[str, Any]) -> None:
     said = fetched["refused"]
     assert "mirrored.pt is hosted by org (not its author)" in said
-    assert "--accept-third-party" in said
+    assert "accept_third_party=True" in said
     assert "by hand from https://author.example" in said
     assert "`hyperstyle convert`" in said
     asked = [line for line in fetched["requests"] if line.endswith("mirrored.pt")]

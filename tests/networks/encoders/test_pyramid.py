@@ -113,10 +113,10 @@ def test_a_crop_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rows": 0}, "expected positive numbers"),
-        ({"latent_width": 0}, "expected positive numbers"),
-        ({"input_size": (8, 16)}, "expected positive numbers"),
-        ({"input_size": (64,)}, "expected positive numbers"),
+        ({"rows": 0}, "expected 1 to 64 rows"),
+        ({"latent_width": 0}, "expected 1 to 64 rows"),
+        ({"input_size": (8, 16)}, "expected 1 to 64 rows"),
+        ({"input_size": (64,)}, "expected 1 to 64 rows"),
         ({"trunk": TrunkConfig((8, 16), (1, 1), 3, 1, 2)}, r"widths \(8, 16\): expected three stages"),
     ],
 )

@@ -87,7 +87,7 @@ def test_images_of_another_size_are_refused(pair: tuple[Tensor, Tensor], other: 
 
 @pytest.mark.parametrize("change", [{"rows": 0}, {"latent_width": 0}, {"input_size": (8, 16)}, {"input_size": (64,)}])
 def test_a_config_that_cannot_be_built_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="expected positive numbers"):
+    with pytest.raises(ConfigError, match="expected 1 to 64 rows"):
         RestyleEncoderConfig(**{"rows": 6, **change})
 
 

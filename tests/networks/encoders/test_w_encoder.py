@@ -55,7 +55,7 @@ def test_a_crop_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("change", [{"rows": 0}, {"latent_width": 0}, {"input_size": (8, 16)}, {"input_size": (64,)}])
 def test_a_config_that_cannot_be_built_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="expected positive numbers"):
+    with pytest.raises(ConfigError, match="expected 1 to 64 rows"):
         WEncoderConfig(**{"rows": 6, **change})  # type: ignore[arg-type]
 
 
