@@ -240,16 +240,15 @@ def _parse_yaml(text: str) -> Any:
             'YAML files need PyYAML. Run: pip install "hyperstyle-inversion[yaml]", or write TOML.'
         ) from error
 
-    class Loader(yaml.SafeLoader):
-        """Without aliases: a small file of aliases to lists of aliases stands for any number of values."""
+    def compose_node(loader: Any, parent: Any, index: Any) -> Any:
+        """Refuses aliases: a small file of aliases to lists of aliases stands for any number of values."""
+        if loader.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases (*name), which are not read: write the values out")
+        return yaml.SafeLoader.compose_node(loader, parent, index)
 
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("it has aliases (*name), which are not read: write the values out")
-            return super().compose_node(parent, index)
-
+    loader = type("_Loader", (yaml.SafeLoader,), {"compose_node": compose_node})
     try:
-        return yaml.load(text, Loader)
+        return yaml.load(text, loader)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
 
