@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
-from hyperstyle.errors import ConfigError, HyperStyleError, did_you_mean
+from hyperstyle.errors import ConfigError, HyperStyleError, did_you_mean, shorten
 from hyperstyle.io.typed_config import convert_value, find_config, read_tables
 
 READY = Path(__file__).with_name("configs")
@@ -58,7 +58,7 @@ class ConfigParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the process with exit code 2."""
         end = "" if message.endswith((".", "?")) else "."
-        self.exit(2, f"hyperstyle: error: {message}{end} Help: {self.prog} --help\n")
+        self.exit(2, f"hyperstyle: error: {shorten(message)}{end} Help: {self.prog} --help\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Of a name among several, such as a command, also says which one is close."""

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+if not sys.platform.startswith("linux"):
+    pytest.skip("forked processes are measured by /proc", allow_module_level=True)
+
 from hostile import campaign, corpus, harness
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st

@@ -655,7 +655,6 @@ def yaml_files() -> dict[str, Maker]:
         "deep_closed": _bytes(b"model: " + b"[" * 3000 + b"]" * 3000),
         "python": _bytes(b"!!python/object/apply:os.system ['true']\n"),
         "digits": _bytes(b"steps: " + b"9" * 5000 + b"\n"),
-        "sexagesimal": _bytes(b"steps: 1:2:3:4:5\n"),
         "date": _bytes(b"model: 2020-01-01\n"),
         "binary": _bytes(b"model: !!binary aGVsbG8=\n"),
         "keys": _bytes(b"1: 2\nnull: 3\n? [a]\n: 4\n"),
