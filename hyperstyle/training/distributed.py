@@ -9,6 +9,7 @@ are averaged here, once per optimizer step.
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -29,6 +30,9 @@ def join(device: torch.device | None = None) -> None:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         cuda = torch.cuda.is_available() if device is None else device.type == "cuda"
+        # PyTorch imports this module at the first step of an optimizer. Its functions have the process group of that
+        # moment as a default argument: the group would never be destroyed. Imported here, they have none.
+        importlib.import_module("torch.distributed.nn.functional")
         dist.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
         atexit.register(dist.destroy_process_group)  # threads still running at exit would abort the process
 
