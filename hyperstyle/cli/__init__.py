@@ -39,6 +39,7 @@ from hyperstyle.cli import (
     import_,
     info,
     invert,
+    models,
     train,
 )
 from hyperstyle.cli.config import ConfigParser
@@ -47,7 +48,10 @@ from hyperstyle.errors import HyperStyleError, shorten, shown
 
 __all__ = ["build_parser", "main"]
 
-_ORDER = (demo, align, invert, edit, animate, edits, fit, convert, fetch, export, import_, train, evaluate, bench, info)
+_ORDER = (
+    *(demo, fetch, models, align, invert, edit, animate, edits, fit, convert, export, import_, train, evaluate, bench),
+    info,
+)
 """The files of the commands, in the order of `--help`."""
 
 

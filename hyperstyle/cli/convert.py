@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -14,6 +16,14 @@ from hyperstyle.errors import ConversionWarning
 
 if TYPE_CHECKING:
     from hyperstyle.convert import Conversion
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    """Reads `NAME=FILE`. Raises argparse.ArgumentTypeError for anything else."""
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected the name of an edit and its file, as in age=age.pt")
+    return name, Path(file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +57,18 @@ class ConvertArguments:
         metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not say it"
     )
     steps: int | None = flag(help="refinement steps of the hypernetwork (default: as in the file, else 5)")
+    edits: list[tuple[str, Path]] = flag(
+        "--edit",
+        action="append",
+        default=[],
+        type=_named_file,
+        metavar="NAME=FILE",
+        help="a published edit for this generator, such as age=age.pt; may stand several times",
+    )
+    mtcnn: Path | None = flag(
+        metavar="DIR",
+        help="MTCNN's published weights, pnet.npy, rnet.npy and onet.npy: they become the model's aligner",
+    )
     out: Path = flag(required=True, metavar="FOLDER", help="the model folder to write")
     licence: str | None = flag(metavar="TEXT", help="licence of the weights; recorded")
     origin: str | None = flag(metavar="TEXT", help="where the files came from, or who made them; recorded")
@@ -67,6 +89,8 @@ def run(args: ConvertArguments) -> int:
             use=args.use,
             domain=args.domain,
             steps=args.steps,
+            edits=dict(args.edits),
+            mtcnn=args.mtcnn,
             licence=args.licence,
             origin=args.origin,
             overwrite=args.force,
@@ -75,6 +99,8 @@ def run(args: ConvertArguments) -> int:
     print("\n".join(_lines(conversion)), flush=True)
     for note in conversion.notes:
         print(f"hyperstyle: note: {note}", file=sys.stderr)
+    if not args.edits and args.mtcnn is None and (line := _command_for_extras(conversion)):
+        print(line)
     return 0
 
 
@@ -86,6 +112,22 @@ add_parser = command(
     epilog="Example: hyperstyle convert hyperstyle_ffhq.pt --encoder faces_w_encoder.pt --domain faces "
     "--out models/faces",
 )
+
+
+def _command_for_extras(conversion: Conversion) -> str:
+    """The command that adds what is published for models of this domain; "" where nothing is."""
+    from hyperstyle.io.catalog import COLLECTIONS
+
+    collection = COLLECTIONS.get(conversion.domain.name)
+    if conversion.kind != "hyperstyle" or collection is None or not collection.small_files:
+        return ""
+    aligner = " and MTCNN, which finds the faces" if collection.aligner else ""
+    accept = " --accept-third-party" if any(not file.by_author for file in collection.small_files) else ""
+    folder = shlex.quote(str(conversion.folder))
+    return (
+        f"To add the published edits {', '.join(collection.edits)}{aligner}: "
+        f"hyperstyle fetch {conversion.domain.name}{accept} --into {folder}"
+    )
 
 
 def _lines(conversion: Conversion) -> Iterator[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,30 +75,17 @@ def _add(args: AddArguments) -> int:
         )
     import torch
 
-    from hyperstyle.edits import load_edit, save_edit
-    from hyperstyle.inversion.editing import apply_edit, check_model
-    from hyperstyle.inversion.state import InversionState
-    from hyperstyle.io.components import read_json, write_json
-    from hyperstyle.io.files import replace_folder
-    from hyperstyle.model.folder import read_model
+    from hyperstyle.edits import load_edit
+    from hyperstyle.inversion.editing import adopt_edit
+    from hyperstyle.model.folder import add_to_folder, read_model
 
     model = read_model(folder, device=torch.device("cpu"), dtype=torch.float32)
     if args.name in model.edits:
         raise EditError(f"{folder} has an edit named {args.name!r} already. Choose another --name.")
     options = {name: getattr(args, name) for name in _READING}
     edit = load_edit(args.file, name=args.name, width=model.generator.config.latent_width, **options)
-    check_model(model, edit, other_model=args.other_model)
-    if not edit.info.model:  # published files do not say it; the user says that it is this one
-        edit = edit.with_info(model=model.generator_fingerprint)
-    codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)
-    apply_edit(model, edit, InversionState(codes), torch.tensor([edit.info.high]))  # raises where it does not fit
-    manifest = read_json(folder / _FILE)
-    leftover = folder / "edits" / args.name  # of an older model in this folder, which no longer lists it
-    if leftover.is_dir() and not leftover.is_symlink():
-        shutil.rmtree(leftover, ignore_errors=True)
-    with replace_folder(folder, keep_others=True, error=ConfigError) as temporary:  # both or neither
-        save_edit(edit, temporary / "edits" / args.name)
-        write_json(temporary / _FILE, {**manifest, "edits": sorted([*model.edits, args.name])})
+    edit = adopt_edit(model, edit, other_model=args.other_model)
+    add_to_folder(folder, edits={args.name: edit}, networks={})
     print(_lines(args.name, edit, model))
     return 0
 

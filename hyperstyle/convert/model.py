@@ -13,6 +13,7 @@ from typing import Any
 
 from hyperstyle.convert import official
 from hyperstyle.convert.contents import Use
+from hyperstyle.convert.extras import with_extras
 from hyperstyle.convert.folder import check_free, check_outside
 from hyperstyle.convert.generators import find_generator
 from hyperstyle.convert.parts import Files, PathLike, convert_parts, read_files, unread_entries
@@ -70,6 +71,8 @@ def convert(
     use: Use | None = None,
     domain: str | Domain | None = None,
     steps: int | None = None,
+    edits: Mapping[str, PathLike] | None = None,
+    mtcnn: PathLike | None = None,
     licence: str | None = None,
     origin: str | None = None,
     overwrite: bool = False,
@@ -92,6 +95,8 @@ def convert(
             checkpoint; None is its average, `g_ema`, and refuses a file that has only `g`.
         domain: name or value; needed where the file does not say it; overrides the file.
         steps: refinement steps of the hypernetwork by default; None is the number in the file, else 5.
+        edits: name -> a file that `edits.load_edit` reads: the model's edits. They must be for this generator.
+        mtcnn: the folder with MTCNN's published weights, which become the model's own aligner.
         licence, origin: recorded, and shown by `hyperstyle info`.
         overwrite: replace the model in `out`.
         on_progress: called with a line of text for each stage.
@@ -101,6 +106,7 @@ def convert(
 
     Raises:
         CheckpointError: a file cannot be read or is not converted; the folder is taken or cannot be written.
+        EditError: a file holds no edit, or none for this generator.
         WeightsError: tensors are missing, unexpected, of a wrong shape or not finite.
         ConfigError: the domain is missing or unknown, the parts do not fit together, or a file lies in `out`.
     """
@@ -108,7 +114,8 @@ def convert(
     say = on_progress or (lambda _: None)
     folder = Path(out)
     encoder_paths = [encoder] if isinstance(encoder, str | os.PathLike) else list(encoder or ())
-    check_outside([source, *encoder_paths, *([] if generator is None else [generator])], folder)
+    others = [path for path in (generator, mtcnn) if path is not None]
+    check_outside([source, *encoder_paths, *others, *(edits or {}).values()], folder)
     check_free(Path(os.path.realpath(folder)), overwrite=overwrite)
 
     files = read_files(source, encoder_paths, generator, use, say)
@@ -120,6 +127,7 @@ def convert(
         steps = (official.steps_of(files.main) if files.main.kind == "hyperstyle" else None) or 5
     model = Model(networks.pop("generator"), model_domain, networks, steps=steps)
     check_parts(model)
+    model = with_extras(model, edits=edits or {}, mtcnn=mtcnn)
 
     without_start = _without_start(model)
     notes = [note for file in files.all for note in file.notes]
@@ -138,7 +146,7 @@ def convert(
         "computed": list(computed),
         "notes": notes,
     }
-    say(f"writing {', '.join(parts)} into {folder}")
+    say(f"writing {', '.join([*model.networks, *model.edits])} into {folder}")
     check_free(Path(os.path.realpath(folder)), overwrite=overwrite)  # once more: reading may have taken minutes
     write_model(replace(model, info=info), folder, keep_others=False)
     if without_start is not None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hyperstyle.edits import Edit, EditInfo
+from hyperstyle.edits import Edit, EditInfo, StoredEdit
 from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean, shown, warn
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import styles_of
@@ -62,6 +62,27 @@ def find_edit(model: Model, edit: str | Edit) -> Edit:
         raise EditError(
             f"{edit!r} is no edit: expected a name, or an object with an EditInfo as `info` that can be called."
         )
+    return edit
+
+
+def adopt_edit(model: Model, edit: StoredEdit, *, other_model: bool = False) -> StoredEdit:
+    """The edit, tried on the model's mean code. One that records no generator records that of the model from now on.
+
+    Published files do not say which generator they are for: that it is this one, the caller knows.
+
+    Args:
+        model: the model that gets the edit.
+        edit: as `edits.load_edit` reads it.
+        other_model: take an edit that was made for another generator.
+
+    Raises:
+        EditError: it was made for another generator, or does not fit this one.
+    """
+    check_model(model, edit, other_model=other_model)
+    if not edit.info.model:
+        edit = edit.with_info(model=model.generator_fingerprint)
+    codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)  # [1,L,D]
+    apply_edit(model, edit, InversionState(codes), torch.tensor([edit.info.high]))  # raises where it does not fit
     return edit
 
 

@@ -187,20 +187,20 @@ def finish_replacing(path: str | os.PathLike[str], *, error: type[HyperStyleErro
         ) from failure
 
 
-def make_folder(path: str | Path) -> Path:
+def make_folder(path: str | Path, *, error: type[HyperStyleError] = CheckpointError) -> Path:
     """Creates a folder, and its parents, if it does not exist, and returns its path.
 
     Raises:
-        CheckpointError: the folder cannot be created.
+        CheckpointError: (or the class given) the folder cannot be created.
     """
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"Cannot make the folder {str(folder)!r}: {error.strerror}. Choose a place that you may write to and where "
-            "no file has that name."
-        ) from error
+    except OSError as failure:
+        raise error(
+            f"Cannot make the folder {str(folder)!r}: {failure.strerror}. Choose a place that you may write to and "
+            "where no file has that name."
+        ) from failure
     return folder
 
 

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: a name -> a model folder (bundled, local, or fetched), and a model folder -> a repository."""
+"""The Hugging Face Hub: a name -> a model folder (bundled, local, installed or of the Hub), and a folder -> the Hub."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from hyperstyle.errors import HubError, ModelNotFoundError, did_you_mean
+from hyperstyle.errors import HubError, ModelNotFoundError, did_you_mean, warn
+from hyperstyle.io import installed
+from hyperstyle.io.catalog import COLLECTIONS
 from hyperstyle.io.file_kind import first_line
 from hyperstyle.io.files import finish_replacing
 
 BUNDLED = {"avatars": Path(__file__).parents[1] / "avatars" / "model"}
 
-_MANIFEST = "hyperstyle.json"
+_MANIFEST = installed.MANIFEST
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -32,12 +34,15 @@ def resolve(
 
     Args:
         name: a bundled model, a folder on disk (a model's, or that of a training run, which stands for the model in
-            it), or a Hub repository `org/name`.
+            it), a model that `hyperstyle fetch` installed, or a Hub repository `org/name`: looked for in this order.
         revision: branch, tag or commit of the repository; None is its main branch.
         cache_dir, local_files_only: for the Hub, as in huggingface_hub; HF_HUB_OFFLINE is honored.
 
     Raises:
         ModelNotFoundError: there is no such model, or the Hub does not give it; the message says why.
+
+    Warns:
+        UserWarning: a folder hides an installed model of the same name.
     """
     text = os.fspath(name)
     if text in BUNDLED:
@@ -48,16 +53,22 @@ def resolve(
                 "library again, from a wheel or a full checkout."
             )
         return folder
+    found = installed.find(text)
     if text and os.path.isdir(folder := Path(os.path.expanduser(text))):
+        if found is not None:
+            warn(
+                f"the folder {os.path.abspath(folder)} is used as the model {text!r}, not the installed model of that "
+                f"name in {found}. For that one, pass its path or work in another folder.",
+                UserWarning,
+            )
         inside = folder / "model"
         for place in (folder, inside):
             finish_replacing(place, error=ModelNotFoundError)
         return inside if os.path.isfile(inside / _MANIFEST) and not os.path.isfile(folder / _MANIFEST) else folder
+    if found is not None:
+        return found
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
-        raise ModelNotFoundError(
-            f"no model {text!r}: it is neither a folder nor a Hub repository (org/name) nor bundled. "
-            f"{did_you_mean(text, BUNDLED)}"
-        )
+        raise ModelNotFoundError(_missing(text))
 
     from huggingface_hub import snapshot_download
 
@@ -78,6 +89,29 @@ def resolve(
         raise ModelNotFoundError(
             f"model {text!r} could not be fetched from the Hub: {explain(error, text, revision)}"
         ) from error
+
+
+def _missing(name: str) -> str:
+    """Why there is no model of this name, which cannot be that of a repository, and the command that gets it."""
+    collection = COLLECTIONS.get(name)
+    if collection is None or not collection.domain:
+        known = [*BUNDLED, *installed.names(), *(key for key, value in COLLECTIONS.items() if value.domain)]
+        return (
+            f"no model {name!r}: it is neither a folder nor a Hub repository (org/name), nor bundled or installed. "
+            f"{did_you_mean(name, known)}"
+        )
+    if not collection.files:
+        return (
+            f"the model {name!r} cannot be fetched: no host of its checkpoint is known. Get it from {collection.page}, "
+            f"run `hyperstyle convert CHECKPOINT --encoder W_ENCODER --domain {collection.domain} --out models/{name}`,"
+            f" and pass models/{name}."
+        )
+    accept = " --accept-third-party" if collection.needs_acceptance else ""
+    hosts = " and ".join(dict.fromkeys(file.host.partition(":")[0] for file in collection.all_files))
+    return (
+        f"the model {name!r} is not installed. This does it, once: `hyperstyle fetch {name}{accept}` "
+        f"({collection.size / 1e9:.1f} GB from {hosts}). {collection.licence}"
+    )
 
 
 def upload(

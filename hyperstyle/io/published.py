@@ -1,25 +1,26 @@
-"""Published files whose sha256 is known, and how to get them: who hosts them, under which licence.
-
-They are listed in `published.toml`, the file of the 68-point landmark predictor among them.
-"""
+"""How to get published files: from the Hub or from GitHub, by size and sha256; and the 68-point landmark predictor."""
 
 from __future__ import annotations
 
 import functools
+import http.client
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 from hyperstyle.errors import CheckpointError, HubError, MissingFileError
-from hyperstyle.io.file_kind import file_kind, refusal
+from hyperstyle.io.catalog import COLLECTIONS, GITHUB_VARIABLE, PREDICTOR, Collection, PublishedFile
+from hyperstyle.io.file_kind import file_kind, first_line, refusal
 from hyperstyle.io.files import make_folder, move_file, sha256
 from hyperstyle.io.hub import explain
+from hyperstyle.io.installed import home
 from hyperstyle.io.temporary import sweep, temporary
-from hyperstyle.io.typed_config import config_from_dict, read_tables
+
+__all__ = ["COLLECTIONS", "PREDICTOR", "VARIABLE", "Collection", "PublishedFile", "fetch", "find_predictor"]
 
 LOG = logging.getLogger("hyperstyle.align")
 
@@ -27,86 +28,27 @@ VARIABLE = "HYPERSTYLE_LANDMARKS"
 """The environment variable that may name a file of a landmark predictor."""
 
 
-@dataclass(frozen=True)
-class PublishedFile:
-    """A published file, and where a copy of it lies on the Hub.
-
-    Attributes:
-        name: of the file.
-        size: in bytes.
-        sha256: 64 hex digits; a copy that differs is not the file.
-        licence: what is known about it, in a sentence.
-        repo: of the Hub, `owner/name`.
-        path: in the repository.
-        by_author: whether the owner of the repository is an author of the file.
-        page: where the author publishes it.
-        kind: of the repository, whose main branch is asked: the sha256 decides.
-    """
-
-    name: str
-    size: int
-    sha256: str
-    licence: str
-    repo: str
-    path: str
-    by_author: bool
-    page: str
-    kind: Literal["model", "space"] = "model"
-
-    @property
-    def host(self) -> str:
-        """Who hosts the copy, for people."""
-        owner = self.repo.partition("/")[0]
-        who = "its author" if self.by_author else "not its author"
-        return f"{owner} ({who}), Hugging Face {self.kind} {self.repo}: {self.path}"
-
-    def is_at(self, path: Path) -> bool:
-        """Whether the file at this path is this one, by size and sha256."""
-        return path.is_file() and path.stat().st_size == self.size and sha256(path) == self.sha256
-
-
-@dataclass(frozen=True)
-class Collection:
-    """Files that are used together.
-
-    Attributes:
-        about: one sentence.
-        files: the first one is what `convert` reads.
-        encoder: the file that `convert` takes as the encoder, or "".
-        domain: of the model that they become, or "" where they become none.
-    """
-
-    about: str
-    files: tuple[PublishedFile, ...]
-    encoder: str = ""
-    domain: str = ""
-
-    @property
-    def licence(self) -> str:
-        """What is known about the licences of all files, each sentence once."""
-        return " ".join(dict.fromkeys(file.licence for file in self.files))
-
-
-_TABLES = read_tables(Path(__file__).with_suffix(".toml"))
-
-COLLECTIONS: Mapping[str, Collection] = {
-    name: config_from_dict(Collection, table, f"published.toml: {name}")
-    for name, table in _TABLES["collections"].items()
-}
-
-PREDICTOR = config_from_dict(PublishedFile, _TABLES["predictor"], "published.toml: predictor")
-"""The landmark predictor, which is never bundled."""
-
+_TIMEOUT = 30  # seconds without an answer
+_PARTIAL = ".partial"  # name of a folder beside the files, in which the Hub's client downloads
 _PACKAGE = "face_recognition_models"  # on PyPI; it keeps the file in its folder `models`
 
 
-def fetch(file: PublishedFile, *, out: str | os.PathLike[str] | None = None, accept_third_party: bool = False) -> Path:
+def fetch(
+    file: PublishedFile,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    accept_third_party: bool = False,
+    resume: bool = False,
+) -> Path:
     """Downloads a file and checks its size and sha256. A file that is there already is checked again, not fetched.
 
     Args:
         file: one of `COLLECTIONS`, or `PREDICTOR`.
-        out: a folder for the file; None leaves it in the cache of huggingface_hub.
+        out: a folder for the file; None leaves it in a cache: that of huggingface_hub, or for files on GitHub
+            `downloads` in the folder `installed.home()`.
         accept_third_party: needed where the host is not an author of the file.
+        resume: keep in `out` what an interrupted download from the Hub has got, and go on from there; a file that is in
+            the cache of huggingface_hub is not copied into `out`.
 
     Returns:
         The path of the file. What does not have its sha256 is removed, and never lies in `out`.
@@ -121,13 +63,20 @@ def fetch(file: PublishedFile, *, out: str | os.PathLike[str] | None = None, acc
             f"checked), or fetch the file by hand from {file.page} and pass its path to "
             "`hyperstyle convert`."
         )
+    if file.kind == "github" and out is None:
+        out = home() / "downloads" / file.repo / file.revision / Path(file.path).parent
     if out is None:
         return _download(file)
-    folder = make_folder(Path(out))
+    folder = make_folder(Path(out), error=HubError)
     target = folder / file.name
     sweep(folder)
     try:
         if file.is_at(target):
+            return target
+        if resume and (cached := _cached(file)) is not None:
+            return cached
+        if resume and file.kind != "github":
+            move_file(_download(file, folder / _PARTIAL), target)
             return target
         # In the same folder, since a rename does not cross file systems; gone whatever happens.
         with temporary(folder, is_folder=True) as inside:
@@ -141,16 +90,22 @@ def fetch(file: PublishedFile, *, out: str | os.PathLike[str] | None = None, acc
 
 
 def _download(file: PublishedFile, folder: Path | None = None) -> Path:
-    """The file in the folder, or in the cache. What came and is another file is removed. Raises HubError."""
-    from huggingface_hub import hf_hub_download
+    """The file in the folder, or in the Hub's cache. What came and is another file is removed. Raises HubError."""
+    if file.kind == "github":
+        assert folder is not None  # for them `fetch` has a folder of its own in place of the Hub's cache
+        path = _download_from_github(file, folder)
+    else:
+        from huggingface_hub import hf_hub_download
 
-    try:
-        path = Path(hf_hub_download(file.repo, file.path, repo_type=file.kind, local_dir=folder))
-    except Exception as error:  # the client has no common class for what can go wrong
-        raise HubError(
-            f"{file.name} could not be fetched: {explain(error, file.repo)} It can also be fetched by "
-            f"hand from {file.page}."
-        ) from error
+        try:
+            path = Path(
+                hf_hub_download(file.repo, file.path, repo_type=file.kind, revision=file.revision, local_dir=folder)
+            )
+        except Exception as error:  # the client has no common class for what can go wrong
+            raise HubError(
+                f"{file.name} could not be fetched: {explain(error, file.repo)} It can also be fetched by "
+                f"hand from {file.page}."
+            ) from error
     size = path.stat().st_size
     if file_kind(path) == "web page":
         problem = f"a web page ({size:,} bytes) and not the file"
@@ -162,9 +117,40 @@ def _download(file: PublishedFile, folder: Path | None = None) -> Path:
         return path
     for part in {path.resolve(), path}:  # the content in the cache, and the name that points at it
         part.unlink(missing_ok=True)
-    raise HubError(
-        f"{file.name}: {file.repo} on the Hub gave {problem}. It was removed. Fetch the file by hand from {file.page}."
-    )
+    where = f"{file.repo} on the Hub" if file.kind != "github" else file.url
+    raise HubError(f"{file.name}: {where} gave {problem}. It was removed. Fetch the file by hand from {file.page}.")
+
+
+def _download_from_github(file: PublishedFile, folder: Path) -> Path:
+    """The file in the folder, which is small; a byte more than it should have is enough to know a larger one."""
+    from huggingface_hub import constants
+
+    path = folder / file.name
+    if constants.HF_HUB_OFFLINE:
+        problem = "HF_HUB_OFFLINE is set, so the network was not used. Unset it."
+    else:
+        try:
+            with urllib.request.urlopen(file.url, timeout=_TIMEOUT) as answer:
+                path.write_bytes(answer.read(file.size + 1))
+            return path
+        except urllib.error.HTTPError as error:
+            problem = f"{file.url} was answered with status {error.code} ({error.reason})."
+            problem += " The file is not there, or no longer." if error.code == 404 else ""
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+            problem = f"{file.url} cannot be reached ({first_line(getattr(error, 'reason', error))}). Check the "
+            problem += f"connection and the proxy, and {GITHUB_VARIABLE} if it is set."
+    raise HubError(f"{file.name} could not be fetched: {problem} It can also be fetched by hand from {file.page}.")
+
+
+def _cached(file: PublishedFile) -> Path | None:
+    """The file in the cache of huggingface_hub, where it is there and has its sha256."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if file.kind == "github":
+        return None
+    place = try_to_load_from_cache(file.repo, file.path, revision=file.revision, repo_type=file.kind)
+    # else None, or a marker of a missing file
+    return Path(place) if isinstance(place, str) and file.is_at(Path(place)) else None
 
 
 def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:

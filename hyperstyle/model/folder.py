@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -93,6 +94,28 @@ def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torc
     info = {name: value for name, value in model.info.items() if name != "sha256"}
     manifest = Manifest(1, model.domain, model.steps, hashes, tuple(sorted(model.edits)), info)
     write_json(folder / FILE, config_to_dict(manifest))
+
+
+def add_to_folder(folder: Path, *, edits: Mapping[str, StoredEdit], networks: Mapping[str, Any]) -> None:
+    """Adds edits and networks by their names to the model in a folder, all of them or nothing; the rest stays.
+
+    Raises:
+        ConfigError: `hyperstyle.json` is malformed. CheckpointError: the folder cannot be written.
+    """
+    manifest = read_json(folder / FILE)
+    listed = load_edits(folder / "edits") if manifest.get("edits") is None else manifest["edits"]
+    for name in edits:  # of an older model in this folder, which no longer lists it
+        leftover = folder / "edits" / name
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+    with replace_folder(folder, keep_others=True) as temporary:
+        hashes = dict(manifest["sha256"])
+        for name, network in networks.items():
+            save_component(network, network.config, temporary / name)
+            hashes[name] = sha256(temporary / name / WEIGHTS)
+        for name, edit in edits.items():
+            save_edit(edit, temporary / "edits" / name)
+        write_json(temporary / FILE, {**manifest, "sha256": hashes, "edits": sorted({*listed, *edits})})
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
+from hyperstyle.networks.perception.mtcnn import Mtcnn, MtcnnConfig
 from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -156,6 +157,7 @@ class Model:
     vgg16 = Component(Vgg16, Vgg16Config, "VGG16")
     evaluator = Component(AttributeNetwork, AttributeNetworkConfig, "evaluator", name="judge")
     perceptual = Component(AttributeNetwork, AttributeNetworkConfig, "perceptual network")
+    mtcnn = Component(Mtcnn, MtcnnConfig, "MTCNN")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", _checked(self.parts))

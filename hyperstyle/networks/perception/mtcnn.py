@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -98,11 +99,17 @@ class OutputNetwork(nn.Module):
         return F.softmax(self.conv6_1(x), dim=1)[:, 1], self.conv6_2(x), points
 
 
+@dataclass(frozen=True)
+class MtcnnConfig:
+    """All MTCNNs are of one size."""
+
+
 class Mtcnn(nn.Module):
     """The three networks."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: MtcnnConfig | None = None) -> None:
         super().__init__()
+        self.config = config or MtcnnConfig()
         self.pnet = ProposalNetwork()
         self.rnet = RefinementNetwork()
         self.onet = OutputNetwork()

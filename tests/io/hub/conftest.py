@@ -63,6 +63,8 @@ class LocalHub:
         self.repos: dict[str, Repo] = {}  # by "org/name", spaces by "spaces/org/name"
         self.large: dict[str, bytes] = {}  # by sha256
         self.requests: list[str] = []
+        self.sent: dict[str, list[int]] = {}  # name of a file -> bytes of each answer with content
+        self.cut: dict[str, int] = {}  # name of a file -> after how many bytes the connection breaks, once
         self.url = ""
 
     def add(self, name: str, files: dict[str, bytes], access: str = "public") -> Repo:
@@ -135,6 +137,8 @@ class Handler(BaseHTTPRequestHandler):
                 if snapshot := self.files(f"{org}/{name}", revision):
                     rows = [{"type": "file", "path": p, "size": len(c), "oid": sha1(c)} for p, c in snapshot[1].items()]
                     self.send(200, rows)
+            case ["github", org, name, revision, *path]:
+                self.raw_file(f"github/{org}/{name}", revision, "/".join(path))
             case ["spaces", org, name, "resolve", revision, *path]:
                 self.file(f"spaces/{org}/{name}", revision, "/".join(path))
             case [org, name, "resolve", revision, *path]:
@@ -159,9 +163,34 @@ class Handler(BaseHTTPRequestHandler):
         if snapshot := self.files(name, revision):
             commit, files = snapshot
             if path in files:
-                self.send(200, files[path], ETag=f'"{sha1(files[path])}"', X_Repo_Commit=commit)
+                self.send_part(files[path], ETag=f'"{sha1(files[path])}"', X_Repo_Commit=commit)
             else:
                 self.refuse(404, "EntryNotFound", "Entry not found")
+
+    def raw_file(self, name: str, revision: str, path: str) -> None:
+        """As raw.githubusercontent.com: the content alone."""
+        repo = self.hub.repos.get(name)
+        files = {} if repo is None else repo.commits.get(repo.branches.get(revision, revision), {})
+        self.send(200, files[path]) if path in files else self.send(404, b"404: Not Found")
+
+    def send_part(self, content: bytes, **headers: str) -> None:
+        """A file from the byte on that the client asks for. Of a file in `hub.cut` only a part is sent, once."""
+        name = self.path.rpartition("/")[2]
+        first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if first:
+            headers["Content_Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
+        end = self.hub.cut.pop(name, None) if self.command == "GET" else None
+        if self.command == "GET":
+            self.hub.sent.setdefault(name, []).append((len(content) if end is None else end) - first)
+        if end is None:
+            self.send(206 if first else 200, content[first:], Accept_Ranges="bytes", **headers)
+            return
+        self.send_response(200)
+        for key, value in {**headers, "Content_Length": str(len(content))}.items():
+            self.send_header(key.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content[:end])
+        self.close_connection = True
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -261,6 +290,8 @@ class Client:
         self.environment = inherited | {
             "HF_ENDPOINT": hub.url,
             "HF_HOME": str(home),
+            "HYPERSTYLE_HOME": str(home / "hyperstyle"),
+            "HYPERSTYLE_GITHUB_ENDPOINT": f"{hub.url}/github",
             "HF_HUB_DISABLE_XET": "1",  # large files by plain requests
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "NO_PROXY": "127.0.0.1",

@@ -1,0 +1,128 @@
+"""Published files whose sha256 is known: who hosts them, under which licence, and which belong together.
+
+They are listed in `published.toml`, the file of the 68-point landmark predictor among them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from hyperstyle.io.files import sha256
+from hyperstyle.io.typed_config import config_from_dict, read_tables
+
+GITHUB_VARIABLE = "HYPERSTYLE_GITHUB_ENDPOINT"
+"""The environment variable that may name a mirror of GitHub's raw files, as HF_ENDPOINT names one of the Hub."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A published file, and where a copy of it lies on the Hub.
+
+    Attributes:
+        name: of the file.
+        size: in bytes.
+        sha256: 64 hex digits; a copy that differs is not the file.
+        licence: what is known about it, in a sentence.
+        repo: `owner/name`.
+        path: in the repository.
+        by_author: whether the owner of the repository is an author of the file.
+        page: where the author publishes it.
+        kind: of the repository: a model or a Space on the Hub, or a repository on GitHub.
+        revision: branch or commit that is asked; the sha256 decides.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    licence: str
+    repo: str
+    path: str
+    by_author: bool
+    page: str
+    kind: Literal["model", "space", "github"] = "model"
+    revision: str = "main"
+
+    @property
+    def host(self) -> str:
+        """Who hosts the copy, for people."""
+        owner = self.repo.partition("/")[0]
+        who = "its author" if self.by_author else "not its author"
+        place = "GitHub" if self.kind == "github" else f"Hugging Face {self.kind}"
+        return f"{owner} ({who}), {place} {self.repo}: {self.path}"
+
+    @property
+    def url(self) -> str:
+        """The address of a file on GitHub, or on the mirror that HYPERSTYLE_GITHUB_ENDPOINT names."""
+        endpoint = os.environ.get(GITHUB_VARIABLE, "").rstrip("/") or "https://raw.githubusercontent.com"
+        return f"{endpoint}/{self.repo}/{self.revision}/{quote(self.path)}"
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file at this path is this one, by size and sha256."""
+        return path.is_file() and path.stat().st_size == self.size and sha256(path) == self.sha256
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Files that are used together: a model, edits for one, or files for other purposes.
+
+    Attributes:
+        about: one sentence.
+        files: what `fetch` downloads; of a model, the first one is what `convert` reads. Empty for a model whose files
+            nobody hosts where they can be fetched.
+        encoder: the file that `convert` takes as the encoder, or "".
+        domain: of the model that they become, or "" where they become none.
+        edits: name of an edit -> the file in `edit_files` that it is read from.
+        edit_files: small files of published edits for this model.
+        aligner: the collection with the weights of the model's aligner ("mtcnn"), or "".
+        page: where the authors publish files that cannot be fetched, or "".
+    """
+
+    about: str
+    files: tuple[PublishedFile, ...] = ()
+    encoder: str = ""
+    domain: str = ""
+    edits: Mapping[str, str] = field(default_factory=dict)
+    edit_files: tuple[PublishedFile, ...] = ()
+    aligner: str = ""
+    page: str = ""
+
+    @property
+    def all_files(self) -> tuple[PublishedFile, ...]:
+        """`files`, `edit_files`, and those of the aligner."""
+        return (*self.files, *self.small_files)
+
+    @property
+    def small_files(self) -> tuple[PublishedFile, ...]:
+        """`edit_files` and those of the aligner: what can be added to a model that was converted before."""
+        return (*self.edit_files, *(COLLECTIONS[self.aligner].files if self.aligner else ()))
+
+    @property
+    def licence(self) -> str:
+        """What is known about the licences of all files, each sentence once."""
+        return " ".join(dict.fromkeys(file.licence for file in self.all_files))
+
+    @property
+    def needs_acceptance(self) -> bool:
+        """Whether a file is hosted by somebody who is not its author."""
+        return not all(file.by_author for file in self.all_files)
+
+    @property
+    def size(self) -> int:
+        """Of all files, in bytes."""
+        return sum(file.size for file in self.all_files)
+
+
+_TABLES = read_tables(Path(__file__).with_name("published.toml"))
+
+COLLECTIONS: Mapping[str, Collection] = {
+    name: config_from_dict(Collection, table, f"published.toml: {name}")
+    for name, table in _TABLES["collections"].items()
+}
+
+PREDICTOR = config_from_dict(PublishedFile, _TABLES["predictor"], "published.toml: predictor")
+"""The landmark predictor, which is never bundled."""
