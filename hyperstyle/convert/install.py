@@ -119,7 +119,7 @@ def _extras(collection: Collection, paths: Mapping[str, Path]) -> dict[str, Any]
 def _download(
     files: Sequence[PublishedFile],
     folder: Path,
-    room: int,
+    disk_space: int,
     *,
     accept_third_party: bool,
     say: Callable[[str], None],
@@ -128,16 +128,17 @@ def _download(
 
     Raises:
         HubError: see `fetch`. Before anything is downloaded: a host is not accepted, or the disk has no room for the
-            files and `room` more bytes.
+            files and `disk_space` more bytes.
     """
     strangers = [file for file in files if not file.by_author]
     if strangers and not accept_third_party:
         hosts = " and ".join(dict.fromkeys(file.repo for file in strangers))
         raise HubError(
-            f"{', '.join(file.name for file in strangers)} are hosted by others than their authors, in {hosts}. Accept "
-            "that with accept_third_party=True; size and sha256 are checked all the same."
+            f"these files are hosted by others than their authors, in {hosts}: "
+            f"{', '.join(file.name for file in strangers)}. Accept that with accept_third_party=True; size and sha256 are "
+            "checked all the same."
         )
-    needed = room + sum(file.size for file in files if not file.is_at(folder / file.name))
+    needed = disk_space + sum(file.size for file in files if not file.is_at(folder / file.name))
     if needed > (free := shutil.disk_usage(folder).free):
         raise HubError(
             f"{folder} is on a disk with {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed. Make room, or "

@@ -53,20 +53,20 @@ def resolve(
                 "library again, from a wheel or a full checkout."
             )
         return folder
-    found = installed.find(text)
+    installed_folder = installed.find(text)
     if text and os.path.isdir(folder := Path(os.path.expanduser(text))):
-        if found is not None:
+        if installed_folder is not None:
             warn(
                 f"the folder {os.path.abspath(folder)} is used as the model {text!r}, not the installed model of that "
-                f"name in {found}. For that one, pass its path or work in another folder.",
+                f"name in {installed_folder}. For that one, pass its path or work in another folder.",
                 UserWarning,
             )
         inside = folder / "model"
         for place in (folder, inside):
             finish_replacing(place, error=ModelNotFoundError)
         return inside if os.path.isfile(inside / _MANIFEST) and not os.path.isfile(folder / _MANIFEST) else folder
-    if found is not None:
-        return found
+    if installed_folder is not None:
+        return installed_folder
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ModelNotFoundError(_missing(text))
 

@@ -129,7 +129,7 @@ def test_what_does_not_fit_leaves_the_model_as_it_was(
         raise HyperStyleError("the disk is full")
 
     with monkeypatch.context() as context:
-        context.setattr("hyperstyle.io.components.write_json", full)
+        context.setattr("hyperstyle.model.folder.write_json", full)
         with pytest.raises(HyperStyleError, match="disk is full"):
             command("add", direction, "--model", model, "--name", "old")
     assert {path: path.read_bytes() for path in sorted(model.rglob("*")) if path.is_file()} == before

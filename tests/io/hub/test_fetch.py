@@ -53,7 +53,8 @@ size, sha256, repo, path = json.loads(sys.argv[1])
 def file(name, by_author=True):
     return f.PublishedFile(name, size, sha256, "Free as air.", repo, path, by_author, "https://author.example")
 
-f.COLLECTIONS = {
+f.COLLECTIONS.clear()
+f.COLLECTIONS |= {
     "toys": f.Collection("Toys.", (file("toy.pt"), file("toy_encoder.pt")), "toy_encoder.pt", "avatars"),
     "mirrored": f.Collection("Mirrored toys.", (file("toy.pt", False),), domain="avatars"),
     "measure": f.Collection("A measure.", (file("measure.pt"),)),
@@ -166,7 +167,7 @@ def test_the_command_shows_the_facts_then_the_files_then_the_next_command(
 ) -> None:
     digest = hashlib.sha256(GOOD).hexdigest()
     known = json.dumps([len(GOOD), digest, "org/files", "sub/good.pt"])
-    asked = [["toys", "--out", str(tmp_path / "o ut")], ["mirrored"], ["measure"], ["tois"], ["--list"], []]
+    asked = [["toys", "--out", str(tmp_path / "o ut")], ["mirrored", "--files"], ["measure"], ["tois"], ["--list"], []]
     asked += [["toys", "--convert"], ["measure", "--convert", "--out", "x"]]
     toys, mirrored, measure, wrong, listed, bare, nowhere, senseless = client.run(COMMAND, known, json.dumps(asked))
     for fact in ("toy.pt", "10,240 bytes", digest, "Free as air.", "org (its author), Hugging Face model org/files"):
@@ -228,9 +229,10 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("name", COLLECTIONS)
 def test_what_is_published_is_complete(name: str) -> None:
     collection = COLLECTIONS[name]
-    names = [file.name for file in collection.files]
-    assert collection.encoder in ["", *names[1:]]
-    for file in collection.files:
+    assert collection.encoder in ["", *[file.name for file in collection.files[1:]]]
+    assert set(collection.edits.values()) == {file.name for file in collection.edit_files}
+    assert collection.files or collection.page
+    for file in (*collection.files, *collection.edit_files):
         assert len(file.sha256) == 64
         assert int(file.sha256, 16) > 0
         assert file.path.endswith(file.name)
@@ -245,5 +247,5 @@ def test_the_page_about_the_hub_has_the_same_table(checkout: Path) -> None:
     assert written == [
         [name, file.name, f"{file.size:,}", file.sha256]
         for name, collection in COLLECTIONS.items()
-        for file in collection.files
+        for file in (*collection.files, *collection.edit_files)
     ]

@@ -222,7 +222,7 @@ def test_files_in_the_cache_of_the_hub_are_used_and_stay(run: Any, shop: Shop) -
 @pytest.mark.parametrize(
     ("changed", "environment", "flags", "problem"),
     [
-        ({}, {}, [], "are hosted by others than their authors, in org/files. Accept that with --accept-third-party"),
+        ({}, {}, [], "Accept that with --accept-third-party; size and sha256 are checked all the same."),
         ({}, {"HF_HUB_OFFLINE": "1"}, ["--accept-third-party"], "HF_HUB_OFFLINE is set"),
         ({"hyperstyle": b"wrong" * 99}, {}, ["--accept-third-party"], "org/files on the Hub gave 495 bytes, expected"),
         ({"age": b"<!DOCTYPE html><html>"}, {}, ["--accept-third-party"], "gave a web page"),
