@@ -135,8 +135,8 @@ def _download(
         hosts = " and ".join(dict.fromkeys(file.repo for file in strangers))
         raise HubError(
             f"these files are hosted by others than their authors, in {hosts}: "
-            f"{', '.join(file.name for file in strangers)}. Accept that with accept_third_party=True; size and sha256 are "
-            "checked all the same."
+            f"{', '.join(file.name for file in strangers)}. Accept that with accept_third_party=True; size and sha256 "
+            "are checked all the same."
         )
     needed = disk_space + sum(file.size for file in files if not file.is_at(folder / file.name))
     if needed > (free := shutil.disk_usage(folder).free):

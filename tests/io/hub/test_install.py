@@ -21,7 +21,7 @@ from tests.convert.conftest import OfficialFiles
 # Runs command lines one after the other with small published files in place of the real ones; prints for each its exit
 # code, stdout and stderr.
 COMMANDS = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 from hyperstyle.cli import main
 from hyperstyle.io import catalog
 from hyperstyle.io.typed_config import config_from_dict
@@ -33,7 +33,7 @@ said = []
 for words in json.loads(sys.argv[2]):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(words)
+        code = os.chdir(words[1]) or 0 if words[0] == "cd" else main(words)
     said.append([code, out.getvalue(), err.getvalue()])
 print(json.dumps(said))
 """
@@ -48,28 +48,33 @@ def entry(name: str, content: bytes, **more: Any) -> dict[str, Any]:
     return {**basics, "repo": "org/files", "by_author": True, "page": "https://author.example", **more}
 
 
+LARGE, SMALL = ("hyperstyle.pt", "w.pt"), ("age.pt", "smile.pt", "pnet.npy", "rnet.npy", "onet.npy")
+
+
+def write_small_files(folder: Path) -> None:
+    """A HyperStyle for 32 px in the official layout, edits for it, and an MTCNN: the published one where it is."""
+    torch.manual_seed(0)
+    files = OfficialFiles(folder)
+    files.hyperstyle("hyperstyle.pt")
+    files.w_encoder("w.pt")
+    for name in ("age.pt", "smile.pt"):
+        torch.save(torch.nn.functional.normalize(torch.randn(1, 16)), folder / name)
+    reference = os.environ.get("HYPERSTYLE_REFERENCE")
+    for name, network in Mtcnn().named_children():
+        path = folder / f"{name}.npy"
+        if reference:
+            path.write_bytes(Path(reference, "editing", "weights", "mtcnn", path.name).read_bytes())
+        else:
+            save_named_arrays(path, {key: tensor.numpy() for key, tensor in network.state_dict().items()})
+
+
 class Shop:
-    """What is published: a small HyperStyle in the official layout, edits, MTCNN, and where they lie."""
+    """What is published, the files of a folder: `LARGE` on the Hub, `SMALL` on GitHub."""
 
     def __init__(self, hub: Any, folder: Path) -> None:
-        torch.manual_seed(0)
         self.hub, self.folder = hub, folder
-        files = OfficialFiles(folder)
-        files.opts["dataset_type"] = "ffhq_hypernet"
-        files.hyperstyle("hyperstyle.pt")
-        files.w_encoder("w.pt")
-        for name in ("age.pt", "smile.pt"):
-            torch.save(torch.nn.functional.normalize(torch.randn(1, 16)), folder / name)
-        reference = os.environ.get("HYPERSTYLE_REFERENCE")
-        for name, network in Mtcnn().named_children():
-            arrays = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
-            save_named_arrays(folder / f"{name}.npy", arrays)
-            if reference:
-                weights = Path(reference, "editing", "weights", "mtcnn", f"{name}.npy")
-                (folder / f"{name}.npy").write_bytes(weights.read_bytes())
-        self.large = {name: (folder / name).read_bytes() for name in ("hyperstyle.pt", "w.pt")}
-        names = ("age.pt", "smile.pt", "pnet.npy", "rnet.npy", "onet.npy")
-        self.small = {name: (folder / name).read_bytes() for name in names}
+        self.large = {name: (folder / name).read_bytes() for name in LARGE}
+        self.small = {name: (folder / name).read_bytes() for name in SMALL}
         self.publish()
 
     def publish(self, **changed: bytes) -> None:
@@ -101,7 +106,9 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(local_hub: Any, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return Shop(local_hub, tmp_path_factory.mktemp("published"))
+    folder = tmp_path_factory.mktemp("published")
+    write_small_files(folder)
+    return Shop(local_hub, folder)
 
 
 @pytest.fixture
@@ -167,12 +174,27 @@ def test_fetch_installs_a_model_that_has_a_name_everywhere(
     assert files_below(run.home) == []
 
 
-@pytest.mark.skipif("HYPERSTYLE_REFERENCE" not in os.environ, reason="needs MTCNN's weights and a photograph")
-def test_the_whole_way_from_a_selfie_with_the_aligner_that_came_with_the_model(run: Any, tmp_path: Path) -> None:
-    selfie = Path(os.environ["HYPERSTYLE_REFERENCE"], "editing", "photos", "face_tilted.jpg")
-    out = tmp_path / "older.png"
+@pytest.mark.reference
+@pytest.mark.parametrize("size", ["small", pytest.param("full size", marks=pytest.mark.slow)])
+def test_the_whole_way_from_a_selfie_with_the_aligner_that_came_with_the_model(
+    size: str, reference_dir: Path, request: pytest.FixtureRequest, local_hub: Any, new_client: Any, tmp_path: Path
+) -> None:
+    if size == "small":
+        shop = request.getfixturevalue("shop")
+        shop.publish()
+    else:  # seeded weights in files of the published size and layout, with the published edits
+        write_small_files(tmp_path)
+        maker = request.getfixturevalue("checkpoint_maker")
+        maker.write("hyperstyle_1024", tmp_path / "hyperstyle.pt")
+        maker.write("w_encoder_1024", tmp_path / "w.pt")
+        for name in ("age.pt", "smile.pt"):
+            published = reference_dir / "editing" / "directions" / "interfacegan" / name
+            (tmp_path / name).write_bytes(published.read_bytes())
+        shop = Shop(local_hub, tmp_path)
+    selfie, out = reference_dir / "editing" / "photos" / "face_tilted.jpg", tmp_path / "older.png"
     edit = ["edit", str(selfie), "--model", "faces", "--edit", "age=3", "--paste-back", "--out", str(out)]
-    fetched, edited = run(FETCH, [*edit, "--device", "cpu"])
+    commands = json.dumps([FETCH, [*edit, "--device", "cpu"]])
+    fetched, edited = new_client().run(COMMANDS, str(shop.table), commands)
     assert fetched[0] == 0, fetched[2]
     assert edited[0] == 0, edited[2]
     before, after = (np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (selfie, out))
@@ -275,13 +297,14 @@ def test_half_of_a_model_counts_as_none_and_is_fetched_again(run: Any) -> None:
 
 
 def test_a_folder_that_hides_an_installed_model_is_said(run: Any, tmp_path: Path) -> None:
-    run(FETCH)
-    hidden = ["--model", str(tmp_path / "faces")]
-    converted = ["fetch", "faces", "--accept-third-party", "--convert", "--out", str(tmp_path / "faces")]
-    made, info = run(converted, ["info", *hidden])
-    assert made[0] == 0, made[2]
-    assert info[0] == 0
-    assert "not the installed model" not in info[2]  # a path hides nothing
+    folder = tmp_path / "faces"
+    make = ["fetch", "faces", "--accept-third-party", "--convert", "--out", str(folder)]
+    fetched, made, by_path, _, by_name = run(
+        FETCH, make, ["info", "--model", str(folder)], ["cd", str(tmp_path)], ["info", "--model", "faces"]
+    )
+    assert (fetched[0], made[0], by_path[0], by_name[0]) == (0, 0, 0, 0)
+    assert "installed model" not in by_path[2]  # a path hides nothing
+    assert f"the folder {folder} is used as the model 'faces', not the installed model of that name" in by_name[2]
 
 
 def test_edits_and_aligner_can_be_added_to_a_model_that_was_converted_by_hand(
