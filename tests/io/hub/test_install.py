@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from hyperstyle.images import load_image
 from hyperstyle.io.npy_objects import save_named_arrays
 from hyperstyle.networks.perception.mtcnn import Mtcnn
 from tests.convert.conftest import OfficialFiles
@@ -163,7 +163,7 @@ def test_fetch_installs_a_model_that_has_a_name_everywhere(
     assert "is installed already" in again[1]
     assert [line.split()[:2] for line in listed[1].splitlines()] == [["avatars", "bundled"], ["faces", "installed"]]
     assert edited[0] == 0, edited[2]
-    assert Image.open(out).size == Image.open(photo[0]).size
+    assert load_image(out).size == load_image(photo[0]).size
     description = json.loads(info[1])
     assert set(description["edits"]) == {"age", "smile"}
     assert description["edits"]["age"]["high"] == 5
@@ -197,7 +197,7 @@ def test_the_whole_way_from_a_selfie_with_the_aligner_that_came_with_the_model(
     fetched, edited = new_client().run(COMMANDS, str(shop.table), commands)
     assert fetched[0] == 0, fetched[2]
     assert edited[0] == 0, edited[2]
-    before, after = (np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (selfie, out))
+    before, after = (np.asarray(load_image(path)).astype(int) for path in (selfie, out))
     assert before.shape == after.shape
     changed = (np.abs(before - after) > 2).any(axis=2)
     assert 0.02 < changed.mean() < 0.9  # the face, not the photo
