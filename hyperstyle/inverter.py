@@ -139,8 +139,8 @@ class HyperStyleInverter:
         """Loads a model.
 
         Args:
-            name: the bundled "avatars", a model folder, a model that `hyperstyle fetch` installed, such as "faces", or a
-                Hub repository "org/name".
+            name: the bundled "avatars", a model folder, a model that `hyperstyle fetch` installed ("faces"), or a Hub
+                repository "org/name".
             device: "auto", "cpu", "cuda", ...
             dtype: of the weights; None is float32, always.
             revision, cache_dir, local_files_only: for the Hub.

@@ -117,8 +117,8 @@ class ModelArguments:
     model: str = flag(
         default="avatars",
         metavar="NAME",
-        help="name of a bundled or installed model (hyperstyle models lists them), a folder, or a Hugging Face repository "
-        "(default: avatars, which is bundled)",
+        help="name of a bundled or installed model (hyperstyle models lists them), a folder, or a Hugging Face "
+        "repository (default: avatars, which is bundled)",
     )
     device: str = flag(default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto, the fastest one there is)")
 
