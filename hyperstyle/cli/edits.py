@@ -79,8 +79,9 @@ def _add(args: AddArguments) -> int:
     from hyperstyle.edits import load_edit, save_edit
     from hyperstyle.inversion.editing import apply_edit, check_model
     from hyperstyle.inversion.state import InversionState
-    from hyperstyle.io.components import read_json, write_json
+    from hyperstyle.io.components import write_json
     from hyperstyle.io.files import replace_folder
+    from hyperstyle.io.opening import read_json
     from hyperstyle.model.folder import read_model
 
     model = read_model(folder, device=torch.device("cpu"), dtype=torch.float32)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from hyperstyle.align.source import Provenance
@@ -151,8 +150,7 @@ class Portable:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         model = living_model(state["key"])
-        device, dtype = (torch.device("cpu"), None) if model is None else (model.device, model.dtype)
-        record = inversion_file.unpack(state["tensors"], state["meta"], device, dtype)
+        record = inversion_file.unpack(state["tensors"], state["meta"], model)
         fill(self, record, {_KEY: state["key"]} if model is None else {"model": model})
         if state["unedited"] is not None:
             self.__dict__["unedited"] = state["unedited"]

@@ -39,25 +39,9 @@ def resolve(
     Raises:
         ModelNotFoundError: there is no such model, or the Hub does not give it; the message says why.
     """
+    if (local := local_folder(name)) is not None:
+        return local
     text = os.fspath(name)
-    if text in BUNDLED:
-        folder = BUNDLED[text]
-        if not os.path.isdir(folder):
-            raise ModelNotFoundError(
-                f"the bundled model {text!r} is not part of this installation ({folder} is missing). Install the "
-                "library again, from a wheel or a full checkout."
-            )
-        return folder
-    if text and os.path.isdir(folder := Path(os.path.expanduser(text))):
-        inside = folder / "model"
-        for place in (folder, inside):
-            finish_replacing(place, error=ModelNotFoundError)
-        return inside if os.path.isfile(inside / _MANIFEST) and not os.path.isfile(folder / _MANIFEST) else folder
-    if text.count("/") != 1 or text.startswith((".", "/", "~")):
-        raise ModelNotFoundError(
-            f"no model {text!r}: it is neither a folder nor a Hub repository (org/name) nor bundled. "
-            f"{did_you_mean(text, BUNDLED)}"
-        )
 
     from huggingface_hub import snapshot_download
 
@@ -78,6 +62,34 @@ def resolve(
         raise ModelNotFoundError(
             f"model {text!r} could not be fetched from the Hub: {explain(error, text, revision)}"
         ) from error
+
+
+def local_folder(name: str | os.PathLike[str]) -> Path | None:
+    """The folder of a bundled model, or of one on disk; None for a name of a Hub repository, org/name.
+
+    Raises:
+        ModelNotFoundError: it is none of these.
+    """
+    text = os.fspath(name)
+    if text in BUNDLED:
+        folder = BUNDLED[text]
+        if not os.path.isdir(folder):
+            raise ModelNotFoundError(
+                f"the bundled model {text!r} is not part of this installation ({folder} is missing). Install the "
+                "library again, from a wheel or a full checkout."
+            )
+        return folder
+    if text and os.path.isdir(folder := Path(os.path.expanduser(text))):
+        inside = folder / "model"
+        for place in (folder, inside):
+            finish_replacing(place, error=ModelNotFoundError)
+        return inside if os.path.isfile(inside / _MANIFEST) and not os.path.isfile(folder / _MANIFEST) else folder
+    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+        raise ModelNotFoundError(
+            f"no model {text!r}: it is neither a folder nor a Hub repository (org/name) nor bundled. "
+            f"{did_you_mean(text, BUNDLED)}"
+        )
+    return None
 
 
 def upload(
