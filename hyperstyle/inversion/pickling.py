@@ -86,6 +86,7 @@ class Portable:
         """The key of its model while that is not loaded here; None as soon as it is, since it is looked for first."""
         key: ModelKey | None = self.__dict__.get(_KEY)
         if key is not None and (model := living_model(key)) is not None:
+            inversion_file.check(record_of(self), model)
             _settle(self, model)
             return None
         return key
@@ -94,7 +95,7 @@ class Portable:
         """A copy of this inversion with the inverter's model, on that model's device; this one is unchanged.
 
         Raises:
-            InversionError: it was made with another model.
+            InversionError: it was made with another model, or does not fit it.
         """
         key, model = _key(self), inverter.model
         if key.token != model.token and key.fingerprint != model.fingerprint:
@@ -102,6 +103,8 @@ class Portable:
                 f"the inversion was made with a {key.domain!r} model with fingerprint {key.fingerprint}; this one is "
                 f"{model.domain.name!r}, {model.fingerprint}. Attach it to the model it was made with."
             )
+        if "model" not in self.__dict__:
+            inversion_file.check(record_of(self), model)
         attached = copy.copy(self)
         _settle(attached, model)
         return attached
