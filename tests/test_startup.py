@@ -144,6 +144,8 @@ BAD_ARGUMENTS = (
     "evaluate report avatars --out new --shown 0",
     "evaluate report avatars --out new --edits nonsense",
     "evaluate report avatars --out new --ablation a=gone",
+    "evaluate report avatars --out new --ablation ../a=avatars",
+    "evaluate report avatars --out new --methods pti:many",
     "evaluate report avatars --out new --fid gone.pth",
     "evaluate celebahq gone --out new",
     "evaluate celebahq edited --out file/new",

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
+from hyperstyle.io.hub import local_folder
+from hyperstyle.io.opening import check_file, read_json
+from hyperstyle.methods.names import split_names
 
 Check = Callable[[str, Any], None]
 """(the argument as it is written, its value) -> None, or raises HyperStyleError. It is not called for None."""
@@ -55,22 +58,18 @@ def a_seed(flag: str, value: int) -> None:
 def there(flag: str, value: Path) -> None:
     """For paths of files and folders to read."""
     if not os.path.exists(value):
-        raise MissingFileError(f"{flag}: there is no file or folder {str(value)!r}. Check the name.")
+        raise MissingFileError(f"{value} is missing: {flag} names a file or folder.")
 
 
 def a_file(flag: str, value: Path) -> None:
     """For files to read."""
-    if os.path.isdir(value):
-        raise ConfigError(f"{flag}: {str(value)!r} is a folder: expected a file.")
-    if not os.path.exists(value):
-        raise MissingFileError(f"{flag}: there is no file {str(value)!r}. Check the name.")
+    check_file(value, f"file for {flag}")
 
 
 def a_folder(flag: str, value: Path) -> None:
     """For folders to read."""
     if not os.path.isdir(value):
-        what = "is no folder" if os.path.exists(value) else "does not exist"
-        raise ConfigError(f"{flag}: {str(value)!r} {what}: expected a folder.")
+        raise ConfigError(f"{flag} {str(value)!r} is no folder: name one that is there.")
 
 
 def a_device(flag: str, value: str) -> None:
@@ -81,8 +80,6 @@ def a_device(flag: str, value: str) -> None:
 
 def a_method(flag: str, value: str) -> None:
     """For methods joined by "+", with steps behind a colon or without."""
-    from hyperstyle.methods.names import split_names
-
     split_names(value)
 
 
@@ -95,14 +92,13 @@ def a_number_of_steps(flag: str, value: int | Mapping[str, int]) -> None:
 def a_trial(flag: str, value: str) -> None:
     """For methods with steps behind a colon or without, and "all"."""
     if value != "all":
-        a_method(flag, value.partition(":")[0])
+        from hyperstyle.evaluation.trials import Trial
+
+        a_method(flag, Trial.of(value).method)
 
 
 def a_model(flag: str, value: str) -> None:
     """For bundled models and folders, which are looked into, and names of Hub repositories, which are not."""
-    from hyperstyle.io.hub import local_folder
-    from hyperstyle.io.opening import read_json
-
     if (folder := local_folder(value)) is not None:
         read_json(folder / "hyperstyle.json")
 
@@ -115,9 +111,6 @@ def check_edits(model: str, names: Iterable[str], where: str = "in this model") 
         names: of edits.
         where: in the message, what has no edit of that name.
     """
-    from hyperstyle.io.hub import local_folder
-    from hyperstyle.io.opening import read_json
-
     folder = local_folder(model)
     known = None if folder is None else read_json(folder / "hyperstyle.json").get("edits")
     if not isinstance(known, list):

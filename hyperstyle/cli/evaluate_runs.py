@@ -201,9 +201,9 @@ def _run_methods(args: ReconstructionArguments) -> int:
     """Prints the table of `evaluate_methods` and writes what was asked for."""
     from hyperstyle.cli.evaluate_text import methods_text
     from hyperstyle.evaluation import methods
-    from hyperstyle.evaluation.engine import Trial
     from hyperstyle.evaluation.grids import reconstruction_grid
     from hyperstyle.evaluation.plots import methods_plot
+    from hyperstyle.evaluation.trials import Trial
 
     inverter = load_inverter(args)
     trials: list[Trial] = []

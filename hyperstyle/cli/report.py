@@ -16,7 +16,7 @@ from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hyperstyle.evaluation.engine import Trial
+    from hyperstyle.evaluation.trials import Trial
     from hyperstyle.inverter import HyperStyleInverter
 
 
@@ -44,7 +44,7 @@ class StudyArguments:
         Raises:
             ConfigError: a method cannot be parsed.
         """
-        from hyperstyle.evaluation.engine import Trial
+        from hyperstyle.evaluation.trials import Trial
 
         return None if self.methods is None else [Trial.of(text) for text in self.methods]
 
@@ -111,6 +111,8 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: ReportArguments) -> int:
     """Makes the report and prints where it is."""
+    from hyperstyle.evaluation.trials import check_ablations
+
     if args.adapt:
         raise ConfigError("--adapt: domain adaptation has left the report; examples/domain_adaptation.py shows it.")
     variants = [text.partition("=") for text in args.ablation]
@@ -118,6 +120,8 @@ def run(args: ReportArguments) -> int:
         text for text, (name, equals, path) in zip(args.ablation, variants, strict=True) if not name or not path
     ]:
         raise ConfigError(f"--ablation {wrong[0]!r}: expected NAME=MODEL, as in separable=runs/separable/model.")
+    check_ablations([name for name, _, _ in variants])
+    trials = args.trials()
     for _, _, path in variants:
         a_model("--ablation", path)
     check_edits(args.model, args.edits or ())
@@ -126,11 +130,8 @@ def run(args: ReportArguments) -> int:
     writable_folder(args.out)
     from hyperstyle.evaluation.images import folder_images, held_out_images
     from hyperstyle.evaluation.report import ReportOptions, make_report
-    from hyperstyle.evaluation.report.options import check_ablations
     from hyperstyle.inverter import HyperStyleInverter
 
-    check_ablations([name for name, _, _ in variants])
-    trials = args.trials()
     options = ReportOptions(
         methods=None if trials is None else tuple(trials),
         optimized=args.optimized,
