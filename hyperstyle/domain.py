@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch.nn.functional as F
-from torch import Tensor
-
-from hyperstyle.errors import ConfigError
+from hyperstyle.errors import ConfigError, did_you_mean
 from hyperstyle.moved import renamed_attribute
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @renamed_attribute("to_input", "resize_to_input")
@@ -80,6 +80,8 @@ class Domain:
 
     def resize_to_input(self, image: Tensor) -> Tensor:
         """A reconstruction [B,3,H,W] (content rows applied) -> [B,3,*input_size], resized as `sampling` says."""
+        import torch.nn.functional as F
+
         if tuple(image.shape[2:]) == self.input_size:
             return image
         if self.sampling == "point":
@@ -111,3 +113,10 @@ DOMAINS = {
         Domain("avatars", 128, (128, 128), None, "face", "traits", "Portraits rendered from known factors."),
     )
 }
+
+
+def domain_named(name: str) -> Domain:
+    """The published domain of this name. Raises ConfigError where there is none."""
+    if name not in DOMAINS:
+        raise ConfigError(f"no domain {name!r}. {did_you_mean(name, DOMAINS)}")
+    return DOMAINS[name]

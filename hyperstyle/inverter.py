@@ -26,8 +26,8 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.io import hub
-from hyperstyle.io.components import read_json
 from hyperstyle.io.files import write_text
+from hyperstyle.io.opening import read_json
 from hyperstyle.methods import registry
 from hyperstyle.model.card import model_card
 from hyperstyle.model.folder import aligner_of, check_parts, load_model, write_model

@@ -11,6 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 from PIL import Image
 
+from hyperstyle.cli import _ORDER
 from hyperstyle.errors import WeightsError
 from hyperstyle.inverter import HyperStyleInverter
 
@@ -85,6 +86,31 @@ def test_the_threads_that_hash_a_model_end_with_its_loading(tiny_model_dir: Path
 
 
 BAD_ARGUMENTS = (
+    "align me.png --size 0",
+    "align me.png --out .",
+    "align me.png --landmarks gone.npy",
+    "animate me.png",
+    "animate me.png you.png --out x.png",
+    "animate me.png you.png --rate 0",
+    "animate me.png --edit nonsense=-1:1:3",
+    "animate me.png --edit age=-1:1:3 --out file/x.webp",
+    "bench --json gone/x.json",
+    "bench --size 100",
+    "bench --batch 0",
+    "bench --model gone",
+    "bench --model avatars --size 256",
+    "bench loading gone",
+    "bench loading avatars --picture gone.png",
+    "bench loading avatars --repeat 0",
+    "bench scaling --model avatars --over size",
+    "convert gone.pt --out new",
+    "convert file --out new --encoder gone.pt",
+    "convert file --out new --domain nonsense",
+    "convert file --out new --steps -1",
+    "convert file --out edited",
+    "convert file --out file/new",
+    "demo --people 0",
+    "demo --model gone",
     "edit me.png",
     "edit me.png --edit age=2 --out me.xyz",
     "edit me.png --edit age=2 --out me.png",
@@ -93,22 +119,59 @@ BAD_ARGUMENTS = (
     "edit me.png you.png --edit age=2",
     "edit me.png --edit age=2 --align no --face 1",
     "edit me.png you.png --edit age=2 --out new.mp4",
+    "edit me.png --edit nonsense=2 --out new.png",
+    "edit me.png --edit age=2 --out new.png --method nonsense",
+    "edit me.png --edit age=2 --out new.png --steps nonsense=2",
+    "edit me.png --edit age=2 --out new.png --seed -1",
+    "edit me.png --edit age=2 --out new.png --device nonsense",
+    "edit me.png --edit age=2 --out new.png --model gone",
     "edit . --clip --edit age=2 --method pti",
-    "animate me.png",
-    "animate me.png you.png --out x.png",
-    "animate me.png you.png --rate 0",
-    "invert me.png --batch 0",
-    "invert me.png --out .",
-    "align me.png --size 0",
-    "align me.png --out .",
-    "export me.safetensors --form official --out me.safetensors",
-    "export gone.safetensors --out x.pt",
+    "edit . --clip --edit age=1:2:3",
+    "edit . --clip --edit age=2 --face all",
+    "edit . --clip --edit age=2 --smoothing -1",
+    "edit . --clip --edit age=2 --out new.mp4 --rate 0",
     "edits add x --model avatars --name a",
     "edits --model M add x --name a",
     "evaluate reconstruction --count 0",
+    "evaluate reconstruction --data gone",
+    "evaluate reconstruction --methods nonsense:3",
+    "evaluate reconstruction --methods all --curve 3",
     "evaluate editing --json gone/x.json",
-    "bench --json gone/x.json",
+    "evaluate editing --edits nonsense",
+    "evaluate alignment --photos edited --mtcnn gone",
+    "evaluate report gone --out new",
+    "evaluate report avatars --out file/new",
+    "evaluate report avatars --out new --shown 0",
+    "evaluate report avatars --out new --edits nonsense",
+    "evaluate report avatars --out new --ablation a=gone",
+    "evaluate report avatars --out new --ablation ../a=avatars",
+    "evaluate report avatars --out new --methods pti:many",
+    "evaluate report avatars --out new --fid gone.pth",
+    "evaluate celebahq gone --out new",
+    "evaluate celebahq edited --out file/new",
+    "evaluate celebahq edited --out new --identity file",
+    "export me.safetensors --form official --out me.safetensors",
+    "export gone.safetensors --out x.pt",
+    "export me.safetensors --out x.png",
+    "fetch nonsense",
+    "fit interfacegan --out new --table gone.npz",
+    "fit interfacegan --out new --scorer gone_module:f",
+    "fit interfacegan --out new --split 2",
+    "fit interfacegan --out new --plot x.png --pictures 0",
+    "fit ganspace --out new --truncation nan",
     "fit sefa --out me.png/x",
+    "fit sefa --out new --count 0",
+    "fit styleclip --out new --samples 2 --images 3",
+    "fit styleclip --out new --clip gone.pt",
+    "import gone",
+    "info --model gone",
+    "invert me.png --batch 0",
+    "invert me.png --out .",
+    "invert me.png --model edited",
+    "train encoder --data gone --generator avatars --out new",
+    "train encoder --data edited --generator gone --out new",
+    "train hyperstyle --data edited --encoder avatars --out file/new",
+    "train hyperstyle --data edited --encoder avatars --out new --device nonsense",
 )
 
 
@@ -117,10 +180,18 @@ def test_arguments_are_checked_before_torch_is_loaded(run_python: Run, tmp_path:
     for name in ("me", "you"):
         for file in (f"{name}.png", f"{name}_edited.png", f"edited/{name}_edited.png"):
             Image.new("RGB", (32, 32)).save(tmp_path / file)
-    (tmp_path / "me.safetensors").write_bytes(b"x")
-    code = "import sys; from hyperstyle.cli import main; sys.modules['torch'] = None\n"
-    code += f"for line in {BAD_ARGUMENTS!r}: print(line, '->', main(line.split()))"
+    for file in ("me.safetensors", "file"):
+        (tmp_path / file).write_bytes(b"x")
+    before = sorted(tmp_path.rglob("*"))
+    code = "import sys; from hyperstyle.cli import main\n"
+    code += f"for line in {BAD_ARGUMENTS!r}: print(line, '->', main(line.split()), 'torch' in sys.modules)"
     result = run_python("-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == [f"{line} -> 2" for line in BAD_ARGUMENTS]
-    assert len(result.stderr.splitlines()) == len(BAD_ARGUMENTS)
+    assert result.stdout.splitlines() == [f"{line} -> 2 False" for line in BAD_ARGUMENTS]
+    errors = result.stderr.splitlines()
+    assert len(errors) == len(BAD_ARGUMENTS)
+    assert [line for line in errors if "should not happen" in line] == []
+    assert sorted(tmp_path.rglob("*")) == before
+    assert {line.split()[0] for line in BAD_ARGUMENTS} == {
+        command.__name__.split(".")[-1].strip("_") for command in _ORDER
+    }

@@ -42,9 +42,11 @@ from hyperstyle.cli import (
     models,
     train,
 )
+from hyperstyle.cli.arguments import made_folders
 from hyperstyle.cli.config import ConfigParser
 from hyperstyle.cli.flags import as_flags
 from hyperstyle.errors import HyperStyleError, shorten, shown
+from hyperstyle.io.files import removed_if_empty
 
 __all__ = ["build_parser", "main"]
 
@@ -98,7 +100,8 @@ def _run(argv: Sequence[str] | None) -> int:
     """The exit code of a command line; its errors become lines on stderr."""
     try:
         args = build_parser().parse_args(argv)
-        with _warnings_on_stderr():
+        made_folders.clear()
+        with _warnings_on_stderr(), removed_if_empty(made_folders):
             code: int = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:

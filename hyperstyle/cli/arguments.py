@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from hyperstyle.cli.checks import a_device, a_method, a_model, a_number_of_steps, a_seed, there
 from hyperstyle.cli.flags import add_arguments, flag, given_flags, switch
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.io.files import missing_folders
 from hyperstyle.io.temporary import sweep
+from hyperstyle.methods.names import NAMES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
 
 ALIGN: dict[str, Literal["auto"] | bool] = {"auto": "auto", "yes": True, "no": False}
+
+made_folders: list[Path] = []
+"""What `writable_folder` made; `main` removes those that are empty at the end."""
 
 _MAX_STRENGTHS = 99
 _ENDINGS = {"JSON": ".json", "NumPy": ".npz", "image": ".png"}
@@ -116,11 +122,14 @@ class ModelArguments:
 
     model: str = flag(
         default="avatars",
+        check=a_model,
         metavar="NAME",
         help="name of a bundled or installed model (hyperstyle models lists them), a folder, or a Hugging Face "
         "repository (default: avatars, which is bundled)",
     )
-    device: str = flag(default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto, the fastest one there is)")
+    device: str = flag(
+        default="auto", check=a_device, help="auto, cpu, cuda, cuda:1, mps (default: auto, the fastest one there is)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +142,9 @@ class FaceArguments:
         metavar="WHICH",
         help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found",
     )
-    landmarks: Path | None = flag(help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image")
+    landmarks: Path | None = flag(
+        check=there, help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image"
+    )
     sideways: bool = switch("where no face is found, look for one that lies on its side too; four times as slow")
 
     def check_face(self, images: int = 1, what: str = "images") -> None:
@@ -186,14 +197,15 @@ class InversionArguments(FaceArguments):
     """How an image is inverted by every command that starts from one."""
 
     method: str | None = flag(
+        check=a_method,
         metavar="NAME",
-        help="how to invert: hyperstyle, hyperinverter, w-encoder, e4e, psp, restyle-e4e, restyle-psp, optimize-w, "
-        'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
-        "the best that the model's networks can do)",
+        help=f'how to invert: {", ".join(NAMES)}, or several joined by "+", as in hyperstyle+pti (default: the best '
+        "that the model's networks can do)",
     )
-    seed: int | None = flag(help="random seed of methods that optimize (default: the published one)")
+    seed: int | None = flag(check=a_seed, help="random seed of methods that optimize (default: the published one)")
     steps: int | dict[str, int] | None = flag(
         type=_steps,
+        check=a_number_of_steps,
         metavar="N",
         help="steps of the method's last part, or of its parts by name, hyperstyle=5,pti=100; 0 stops before it "
         "(default: each part's own number)",
@@ -237,7 +249,8 @@ def load_inverter(args: ModelArguments | argparse.Namespace) -> HyperStyleInvert
 def writable_folder(folder: Path) -> Path:
     """Makes `folder` where it is missing and checks, before minutes of work, that files can be written there.
 
-    Temporary files that earlier, killed processes left in it are removed.
+    Temporary files that earlier, killed processes left in it are removed. If the command writes nothing, `main` removes
+    what was made.
 
     Returns:
         The folder.
@@ -245,6 +258,7 @@ def writable_folder(folder: Path) -> Path:
     Raises:
         ConfigError: it cannot be made or written to.
     """
+    made_folders.extend(missing_folders(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import check_output_files
+from hyperstyle.cli.checks import a_device, a_file, a_model, at_least
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.files import write_bytes, write_text
@@ -110,6 +111,12 @@ def _add_case_arguments(parser: argparse.ArgumentParser, prefix: str) -> None:
 
 def _run_loading(args: argparse.Namespace) -> int:
     _check_own(args, "loading")
+    a_model("model", args.model)
+    for flag, file in (("--official", args.official), ("--encoder", args.encoder), ("--picture", args.image)):
+        if file is not None:
+            a_file(flag, file)
+    at_least(0)("--steps", args.steps)
+    at_least(1)("--repeat", args.repeat)
     from hyperstyle.cli.bench_text import loading_text
     from hyperstyle.evaluation.loading import measure_loading
     from hyperstyle.io.hub import resolve
@@ -125,6 +132,7 @@ def _run_loading(args: argparse.Namespace) -> int:
 def _run_speed(args: argparse.Namespace) -> int:
     """Prints what `measure_speed` finds and writes it; 1 where the library and the plain path differ too much."""
     check_output_files(args, speed_json="JSON")
+    _check_case(args, _OWN, "steps", "batch")
     from hyperstyle.cli.bench_text import speed_text
     from hyperstyle.evaluation.cases import Workload
     from hyperstyle.evaluation.speed import BROKEN, measure_speed
@@ -149,13 +157,17 @@ def _run_speed(args: argparse.Namespace) -> int:
 def _run_scaling(args: argparse.Namespace) -> int:
     _check_own(args, "scaling")
     check_output_files(args, json="JSON", plot="PNG")
-    from hyperstyle.cli.bench_text import scaling_text
+    _check_case(args, "")
+    if args.model is not None and "size" in args.over:
+        raise ConfigError(f"--over size with --model {args.model}, which has one size. Leave out one.")
     from hyperstyle.evaluation.plots import check_matplotlib, scaling_plot
+
+    if args.plot is not None:
+        check_matplotlib()
+    from hyperstyle.cli.bench_text import scaling_text
     from hyperstyle.evaluation.scaling import measure_scaling
 
     case = _case(args, "")
-    if args.plot is not None:
-        check_matplotlib()
     with progress_bar(args.quiet) as show:
         report = measure_scaling(case, args.over, plain=args.plain, memory=not args.no_memory, on_progress=show)
     png = None if args.plot is None else scaling_plot(report["costs"])
@@ -170,10 +182,20 @@ def _case(args: argparse.Namespace, prefix: str) -> Case:
     """The model that the arguments name, and how it is measured."""
     from hyperstyle.evaluation.cases import Case
 
-    given = _given(args, prefix, "model", "size", "device", "repeat", "threads")
+    return Case(**_given(args, prefix, "model", "size", "device", "repeat", "threads"))
+
+
+def _check_case(args: argparse.Namespace, prefix: str, *counts: str) -> None:
+    """Raises HyperStyleError for a model, size, device or number that cannot be; `counts` are more of the numbers."""
+    given = _given(args, prefix, "model", "size", "device", "repeat", "threads", *counts)
     if "model" in given and "size" in given:
         raise ConfigError(f"--size {given['size']} with --model {given['model']}, which has its own. Leave out one.")
-    return Case(**given)
+    if given.get("size", 1024) not in (256, 512, 1024):
+        raise ConfigError(f"--size {given['size']}: expected 256, 512 or 1024, the published sizes.")
+    checks = {"model": a_model, "device": a_device, **dict.fromkeys(("repeat", "threads", *counts), at_least(1))}
+    for name, check in checks.items():
+        if name in given:
+            check(f"--{name}", given[name])
 
 
 def _given(args: argparse.Namespace, prefix: str, *names: str) -> dict[str, Any]:

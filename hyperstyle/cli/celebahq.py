@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
+from hyperstyle.cli.checks import a_file, a_folder
 from hyperstyle.cli.flags import add_command, flag, positional
 from hyperstyle.cli.inputs import Failure
 from hyperstyle.cli.inputs import report as report_failures
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.cli.report import StudyArguments
+from hyperstyle.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +25,11 @@ class CelebaHqArguments(StudyArguments, ModelArguments):
     measured: after an interruption the same command goes on.
     """
 
-    folder: Path = positional(metavar="FOLDER", help="the test images, aligned as they come")
+    folder: Path = positional(check=a_folder, metavar="FOLDER", help="the test images, aligned as they come")
     lpips: str = flag(choices=("yes", "no"), default="yes", help="measure LPIPS (default: yes)")
-    fid: Path | None = flag(metavar="FILE.pth", help="weights of Inception as torch-fidelity publishes them, for FID")
+    fid: Path | None = flag(
+        check=a_file, metavar="FILE.pth", help="weights of Inception as torch-fidelity publishes them, for FID"
+    )
     format: str = flag(choices=("text", "markdown", "csv", "json"), default="text", help="of the table (default: text)")
 
 
@@ -37,6 +41,9 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: CelebaHqArguments) -> int:
     """Prints the table, and on stderr what was not measured."""
+    if (args.identity is None) != (args.mtcnn is None):
+        raise ConfigError("--identity and --mtcnn go together: the network, and the detector it needs.")
+    writable_folder(args.out)
     from hyperstyle.evaluation.celebahq import evaluate_celebahq
     from hyperstyle.evaluation.images import folder_images
     from hyperstyle.evaluation.tables import FORMATS
@@ -44,7 +51,6 @@ def run(args: CelebaHqArguments) -> int:
     trials = args.trials()
     inverter = load_inverter(args)
     images = folder_images(args.folder, inverter, count=args.count)
-    writable_folder(args.out)
     with progress_bar(args.quiet) as show:
         result = evaluate_celebahq(
             inverter,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import warnings
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from hyperstyle.cli.checks import a_file, at_least
 from hyperstyle.cli.flags import command, flag, positional, switch
+from hyperstyle.domain import domain_named
 from hyperstyle.errors import ConversionWarning
 
 if TYPE_CHECKING:
@@ -32,12 +35,13 @@ class ConvertArguments:
     g_ema, NVIDIA's .pkl), recognizes which it is, and writes a model folder. Nothing in the files is executed.
     """
 
-    file: Path = positional(metavar="FILE", help="the checkpoint")
+    file: Path = positional(check=a_file, metavar="FILE", help="the checkpoint")
     encoders: list[Path] = flag(
         "--encoder",
         action="append",
         default=[],
         type=Path,
+        check=a_file,
         metavar="FILE",
         help="W, pSp, e4e or ReStyle encoder for the same generator; may stand once for each kind",
     )
@@ -45,10 +49,13 @@ class ConvertArguments:
         action="append",
         default=[],
         type=Path,
+        check=a_file,
         metavar="FILE",
         help="VGG16 with Caffe's preprocessing, for the loss of IDInvert",
     )
-    generator: Path | None = flag(help="generator to take in place of the one in the checkpoint, fine-tuned from it")
+    generator: Path | None = flag(
+        check=a_file, help="generator to take in place of the one in the checkpoint, fine-tuned from it"
+    )
     use: Literal["g_ema", "g"] | None = flag(
         choices=("g_ema", "g"),
         help="of a training checkpoint of a generator: the averaged one (default), or g, the one in training",
@@ -56,7 +63,9 @@ class ConvertArguments:
     domain: str | None = flag(
         metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not say it"
     )
-    steps: int | None = flag(help="refinement steps of the hypernetwork (default: as in the file, else 5)")
+    steps: int | None = flag(
+        check=at_least(0), help="refinement steps of the hypernetwork (default: as in the file, else 5)"
+    )
     edits: list[tuple[str, Path]] = flag(
         "--edit",
         action="append",
@@ -77,6 +86,13 @@ class ConvertArguments:
 
 def run(args: ConvertArguments) -> int:
     """Converts, and says what was read and what became of it."""
+    from hyperstyle.convert.folder import check_free, check_outside
+
+    if args.domain is not None:
+        domain_named(args.domain)
+    files = [args.file, *args.encoders, *args.vgg, *([] if args.generator is None else [args.generator])]
+    check_outside(files, args.out)
+    check_free(Path(os.path.realpath(args.out)), overwrite=args.force)
     from hyperstyle.convert import convert
 
     with warnings.catch_warnings():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hyperstyle.cli import celebahq, report
 from hyperstyle.cli.arguments import check_output_files, load_inverter
+from hyperstyle.cli.checks import a_folder
 from hyperstyle.cli.config import add_config_argument
 from hyperstyle.cli.evaluate_runs import (
     EvaluateEditingArguments,
@@ -45,8 +46,8 @@ class AlignmentArguments(ResultArguments):
         default="model",
         help="the model's own, or dlib's frontal face detector with the published predictor (default: model)",
     )
-    photos: Path | None = flag(metavar="FOLDER", help="photos to compare on")
-    mtcnn: Path | None = flag(metavar="FOLDER", help="the published weights of MTCNN")
+    photos: Path | None = flag(check=a_folder, metavar="FOLDER", help="photos to compare on")
+    mtcnn: Path | None = flag(check=a_folder, metavar="FOLDER", help="the published weights of MTCNN")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -86,11 +87,6 @@ def _run_moved(args: argparse.Namespace) -> int:
 
 def _run_alignment(args: AlignmentArguments) -> int:
     """Prints the table of `compare_detectors` and writes what was asked for."""
-    from hyperstyle.align import mtcnn
-    from hyperstyle.align.dlib_detector import DlibDetector
-    from hyperstyle.cli.evaluate_text import differences_text
-    from hyperstyle.evaluation.alignment import compare_detectors, photos_of
-
     check_output_files(args, json="JSON")
     if args.photos is None and args.mtcnn is None:
         raise ConfigError(
@@ -100,6 +96,11 @@ def _run_alignment(args: AlignmentArguments) -> int:
         )
     if args.photos is None or args.mtcnn is None:
         raise ConfigError("--photos and --mtcnn go together: photos, and the weights of the detector to compare with.")
+    from hyperstyle.align import mtcnn
+    from hyperstyle.align.dlib_detector import DlibDetector
+    from hyperstyle.cli.evaluate_text import differences_text
+    from hyperstyle.evaluation.alignment import compare_detectors, photos_of
+
     photos = photos_of(args.photos)
     inverter = load_inverter(args)
     detector = inverter.aligner if args.aligner == "model" else DlibDetector()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import ModelArguments, check_output_files, load_inverter
-from hyperstyle.cli.flags import flag, switch
+from hyperstyle.cli.checks import a_folder, a_trial, at_least, check_edits
+from hyperstyle.cli.flags import flag, given_flags, switch
 from hyperstyle.cli.inputs import Failure, report
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
@@ -45,29 +46,24 @@ class DataArguments(ResultArguments):
     """What is measured on, and the images of the results."""
 
     data: Path | None = flag(
+        check=a_folder,
         metavar="FOLDER",
         help="crops of the model's domain, with those of the folders in it (default, for avatars: the 64 that come "
         "with the library)",
     )
-    count: int | None = flag(metavar="N", help="the first N images (default: all; with --methods: 8)")
+    count: int | None = flag(
+        check=at_least(1), metavar="N", help="the first N images (default: all; with --methods: 8)"
+    )
     sheet: Path | None = flag(metavar="FILE.png", help="also write a contact sheet of a few images")
     plot: Path | None = flag(metavar="FILE.png", help="also write the curves (needs matplotlib)")
 
-    def check(self, **least: int) -> None:
+    def check(self) -> None:
         """Everything that would stop the writing, before the minutes of measuring.
 
-        Args:
-            least: name of an argument -> its smallest value.
-
         Raises:
-            ConfigError: a number that is too small, a folder that is not there or cannot be written to, another suffix
-                than PNG.
+            ConfigError: a folder that is not there or cannot be written to, another suffix than PNG.
             MissingDependencyError: a plot without matplotlib.
         """
-        for name, smallest in {"count": 1, **least}.items():
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise ConfigError(f"--{name} {value}: expected {smallest} or more.")
         check_output_files(self, json="JSON", sheet="PNG", plot="PNG", equal_effect="PNG")
         if self.plot is not None or vars(self).get("equal_effect") is not None:
             from hyperstyle.evaluation.plots import check_matplotlib
@@ -130,10 +126,15 @@ class ReconstructionArguments(DataArguments):
     files.
     """
 
-    curve: int | None = flag(metavar="T", help="steps to measure one by one; 0 for none (default: 10)")
-    optimized: int | None = flag(metavar="N", help="images for the rows that optimize; 0 leaves them out (default: 32)")
+    curve: int | None = flag(
+        check=at_least(0), metavar="T", help="steps to measure one by one; 0 for none (default: 10)"
+    )
+    optimized: int | None = flag(
+        check=at_least(0), metavar="N", help="images for the rows that optimize; 0 leaves them out (default: 32)"
+    )
     methods: list[str] | None = flag(
         nargs="+",
+        check=a_trial,
         metavar="NAME[:STEPS]",
         help="compare these methods, one image at a time, such as hyperstyle+offsets:50 (steps of the last part); "
         '"all": every method of the model and hybrids at several numbers of steps, minutes for each image',
@@ -150,20 +151,23 @@ class EvaluateEditingArguments(DataArguments):
     """
 
     edits: list[str] | None = flag(nargs="+", metavar="NAME", help="which edits (default: all of the model)")
-    points: int = flag(default=9, metavar="N", help="strengths over each edit's range (default: 9)")
+    points: int = flag(default=9, check=at_least(2), metavar="N", help="strengths over each edit's range (default: 9)")
     optimized: int = flag(
         default=0,
+        check=at_least(0),
         metavar="N",
         help="compare at equal effect on the first N images, which PTI and W+ optimization invert too; they take "
         "minutes per image (default: 0, without these two)",
     )
     equal_effect: Path | None = flag(metavar="FILE.png", help="also write this comparison's plot (needs matplotlib)")
-    count: int | None = flag(metavar="N", help="the first N images (default: all)")
+    count: int | None = flag(check=at_least(1), metavar="N", help="the first N images (default: all)")
 
 
 def run_reconstruction(args: ReconstructionArguments) -> int:
     """Prints the tables of `evaluate_reconstruction` and writes what was asked for."""
-    args.check(curve=0, optimized=0)
+    args.check()
+    if args.methods is not None and (flags := given_flags(args, "curve", "optimized")):
+        raise ConfigError(f"{flags[0]} and --methods do not go together: --methods compares what it names.")
     from hyperstyle.cli.evaluate_text import reconstruction_text
     from hyperstyle.evaluation import evaluate_reconstruction
     from hyperstyle.evaluation.grids import reconstruction_grid
@@ -195,16 +199,12 @@ def run_reconstruction(args: ReconstructionArguments) -> int:
 
 def _run_methods(args: ReconstructionArguments) -> int:
     """Prints the table of `evaluate_methods` and writes what was asked for."""
-    args.check()
     from hyperstyle.cli.evaluate_text import methods_text
     from hyperstyle.evaluation import methods
-    from hyperstyle.evaluation.engine import Trial
     from hyperstyle.evaluation.grids import reconstruction_grid
     from hyperstyle.evaluation.plots import methods_plot
+    from hyperstyle.evaluation.trials import Trial
 
-    for name in ("curve", "optimized"):
-        if getattr(args, name) is not None:
-            raise ConfigError(f"--{name} and --methods do not go together: --methods compares what it names.")
     inverter = load_inverter(args)
     trials: list[Trial] = []
     for text in args.methods or ():
@@ -220,7 +220,8 @@ def _run_methods(args: ReconstructionArguments) -> int:
 
 def run_editing(args: EvaluateEditingArguments) -> int:
     """Prints the tables of `evaluate_editing`, those at equal effect where asked for, and writes what was asked for."""
-    args.check(points=2, optimized=0)
+    args.check()
+    check_edits(args.model, args.edits or ())
     from hyperstyle.cli.evaluate_text import editing_text, equal_effect_text
     from hyperstyle.evaluation import evaluate_editing, plots
     from hyperstyle.evaluation.editing import measurable_edits

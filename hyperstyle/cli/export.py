@@ -10,6 +10,7 @@ from typing import Literal
 from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
 from hyperstyle.cli.flags import command, flag, positional
 from hyperstyle.errors import ConfigError, MissingFileError
+from hyperstyle.io.file_kind import check_export
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +41,11 @@ def run(args: ExportArguments) -> int:
         raise ConfigError(f"the result {str(out)!r} would lie in the model {model!r}. Choose another --out.")
     if source is not None and not source.exists():
         raise MissingFileError(f"there is no file {str(source)!r}. Check the name.")
-    from hyperstyle.inversion.exports import check_export, save_generator
-    from hyperstyle.inversion.inversion import Inversion
-
     check_export(out, args.form)
     writable_folder(out if args.form == "official" else out.parent)
+    from hyperstyle.inversion.exports import save_generator
+    from hyperstyle.inversion.inversion import Inversion
+
     inverter = load_inverter(args)
     if source is None:
         save_generator(inverter.model.generator, out)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import ModelArguments, check_output_files, load_inverter, parse_layers, writable_folder
+from hyperstyle.cli.checks import a_file, a_finite_number, a_positive_number, a_share, at_least
 from hyperstyle.cli.flags import add_command, flag, switch
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hyperstyle.fitting import Evaluator, Measured
     from hyperstyle.model.parts import Model
 
+_UNMEASURED = "--plot draws what was measured, and nothing would be"
 _CODES_PER_IMAGE = 16  # for each image that is edited, to know how much every trait varies
 _SEED_OFFSET = 1_000_003  # of the codes to measure on, which nothing was fitted to
 
@@ -55,7 +57,7 @@ class DirectionArguments(FitArguments):
     evaluator: str | None = flag(
         "--judge", metavar="MODULE:FUNCTION", help="measures; a function like --scorer (default: the model's evaluator)"
     )
-    images: int = flag("--pictures", default=16, help="measure every edit on so many; 0: do not")
+    images: int = flag("--pictures", default=16, check=at_least(0), help="measure every edit on so many; 0: do not")
     plot: Path | None = flag(metavar="FILE.png", help="also draw the entanglement (needs matplotlib)")
 
 
@@ -64,7 +66,7 @@ class SampledArguments(DirectionArguments):
     """The arguments of the kinds that sample codes."""
 
     samples: int
-    truncation: float = flag(default=1.0, metavar="PSI", help="of these (default: 1, none)")
+    truncation: float = flag(default=1.0, check=a_finite_number, metavar="PSI", help="of these (default: 1, none)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +85,24 @@ class InterfaceganArguments(SampledArguments):
         help="a function of images [B,3,h,w] in [-1,1] that gives scores [B], or a dict of them by trait",
     )
     table: Path | None = flag(
-        exclusive=True, metavar="FILE.npz", help="codes [N,D] as `codes`, scores [N] by trait; nothing is sampled"
+        exclusive=True,
+        check=a_file,
+        metavar="FILE.npz",
+        help="codes [N,D] as `codes`, scores [N] by trait; nothing is sampled",
     )
     save_table: Path | None = flag(metavar="FILE.npz", help="also write the codes and their scores")
     chosen: float | int = flag(
-        type=_share_or_number, default=0.02, metavar="SHARE", help="share of the codes at either end, or their number"
+        type=_share_or_number,
+        default=0.02,
+        check=a_positive_number,
+        metavar="SHARE",
+        help="share of the codes at either end, or their number",
     )
-    split: float = flag(default=0.7, help="share of these that is fitted to; the rest checks")
+    split: float = flag(default=0.7, check=a_share, help="share of these that is fitted to; the rest checks")
     conditional: bool = switch(
         "make each edit orthogonal to the boundaries of all other traits, so that it leaves them alone"
     )
-    samples: int = flag(default=10_000, help="random codes")
+    samples: int = flag(default=10_000, check=at_least(1), help="random codes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +111,9 @@ class GanspaceArguments(SampledArguments):
     edit along each of the first ones.
     """
 
-    components: int = flag(default=80, metavar="K", help="how many")
-    edits: int = flag(default=10, help="write so many as edits")
-    samples: int = flag(default=1_000_000, help="random codes")
+    components: int = flag(default=80, check=at_least(1), metavar="K", help="how many")
+    edits: int = flag(default=10, check=at_least(0), help="write so many as edits")
+    samples: int = flag(default=1_000_000, check=at_least(1), help="random codes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +125,7 @@ class SefaArguments(DirectionArguments):
         metavar="LIST",
         help="names or official indexes, separated by commas (default: all but toRGB)",
     )
-    count: int = flag(default=10, help="how many directions")
+    count: int = flag(default=10, check=at_least(1), help="how many directions")
     seed: int = flag(type=_seed, default=0, help="of the codes it is measured on")
 
 
@@ -126,15 +135,18 @@ class StyleclipArguments(FitArguments):
     long: two images for each channel and image. The same command goes on where it was interrupted.
     """
 
-    samples: int = flag(default=100_000, help="random codes")
-    images: int = flag(default=100, help="images per channel")
-    deviations: float = flag(default=5.0, help="how far a channel is moved; 10 but for faces")
-    clip: Path | None = flag(help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
+    samples: int = flag(default=100_000, check=at_least(2), help="random codes")
+    images: int = flag(default=100, check=at_least(1), help="images per channel")
+    deviations: float = flag(default=5.0, check=a_positive_number, help="how far a channel is moved; 10 but for faces")
+    clip: Path | None = flag(check=a_file, help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
     clip_model: str = flag(default="ViT-B-32-quickgelu", metavar="NAME", help="in open_clip")
 
 
 def _interfacegan(args: InterfaceganArguments) -> int:
     """Fits a boundary for every trait, and writes `--save-table`."""
+    _check(args)
+    if args.scorer is not None:
+        _function(args.scorer, "--scorer")
     import torch
 
     from hyperstyle import fitting
@@ -167,6 +179,7 @@ def _interfacegan(args: InterfaceganArguments) -> int:
 
 def _ganspace(args: GanspaceArguments) -> int:
     """Writes principal components, and the first of them as edits."""
+    _check(args)
     from hyperstyle.edits import DirectionEdit
     from hyperstyle.fitting import fit_components
     from hyperstyle.io.npy_objects import save_npz
@@ -191,6 +204,7 @@ def _ganspace(args: GanspaceArguments) -> int:
 
 def _sefa(args: SefaArguments) -> int:
     """Writes the directions of closed-form factorization."""
+    _check(args)
     from hyperstyle.edits.sefa import sefa
 
     def find(model: Model, show: Progress) -> Mapping[str, DirectionEdit]:
@@ -202,11 +216,13 @@ def _sefa(args: SefaArguments) -> int:
 
 def _styleclip(args: StyleclipArguments) -> int:
     """Measures the statistics for edits by text."""
+    if args.images > args.samples:
+        raise ConfigError(f"--images {args.images} of --samples {args.samples}: expected no more than these.")
+    out = writable_folder(args.out)
     from hyperstyle.edits.clip import OpenClip
     from hyperstyle.edits.statistics import StyleClipSampling, fit_styleclip
 
     settings = StyleClipSampling(args.samples, args.images, args.deviations, seed=args.seed)
-    out = writable_folder(args.out)
     model = load_inverter(args).model
     encoder = OpenClip(args.clip, model=args.clip_model, device=model.device, preparation="bicubic")
     progress = out / "styleclip-progress.safetensors"
@@ -243,29 +259,43 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_command(kinds, "styleclip", StyleclipArguments, _styleclip, help=channels)
 
 
-def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str, DirectionEdit]]) -> int:
-    """Opens the model, has edits found, measures them, writes a folder for each and the plot, and prints a line each.
+def _check(args: DirectionArguments) -> None:
+    """Checks what does not depend on the model, before torch is loaded.
 
     Raises:
-        ConfigError: `--plot` where nothing is measured, a function that cannot be imported, a folder that cannot be
-            written, or an edit whose name is no name of a folder.
-        MissingDependencyError: a plot without matplotlib. What loading a model raises.
+        ConfigError: `--plot` where nothing is measured, a function that cannot be imported, or a folder that cannot be
+            written.
+        MissingDependencyError: a plot without matplotlib.
     """
-    out = writable_folder(args.out)
+    writable_folder(args.out)
     for file in (args.plot, vars(args).get("save_table")):
         if file is not None:
             writable_folder(file.parent)
     check_output_files(args, plot="image", save_table="NumPy")
+    if args.plot is not None:
+        from hyperstyle.evaluation.plots import check_matplotlib
+
+        if args.images == 0:
+            raise ConfigError(f"{_UNMEASURED}; give --pictures a number above 0.")
+        check_matplotlib()
+    if args.images > 0 and args.evaluator is not None:
+        _function(args.evaluator, "--judge")
+
+
+def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str, DirectionEdit]]) -> int:
+    """Opens the model, has edits found, measures them, writes a folder for each and the plot, and prints a line each.
+
+    Raises:
+        ConfigError: `--plot` for a model without an evaluator, or an edit whose name is no name of a folder.
+        HyperStyleError: what loading a model raises.
+    """
     import torch
 
     from hyperstyle.edits import save_edit
-    from hyperstyle.evaluation.plots import check_matplotlib
     from hyperstyle.fitting import measure_edits, sample_w, with_report
     from hyperstyle.fitting.matrix import entanglement_plot
     from hyperstyle.io.files import write_bytes
 
-    if args.plot is not None:
-        check_matplotlib()
     model = load_inverter(args).model
     evaluator = _evaluator(args, model)
     with progress_bar(args.quiet) as show:
@@ -280,7 +310,7 @@ def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str
             measured = measure_edits(model, edits, codes, evaluator, images=args.images, on_progress=show)
         edits = {name: with_report(edit, measured[name]) if measured else edit for name, edit in edits.items()}
         for name, edit in edits.items():
-            save_edit(edit, out / name)
+            save_edit(edit, args.out / name)
         if args.plot is not None:
             write_bytes(args.plot, entanglement_plot(measured))
         for line in _lines(edits, measured):
@@ -299,8 +329,7 @@ def _evaluator(args: DirectionArguments, model: Model) -> Evaluator | None:
     if args.images > 0 and model.evaluator is not None:
         return Evaluator.of(model.evaluator)
     if args.plot is not None:
-        why = "this model has no evaluator: give --judge" if args.images > 0 else "give --pictures a number above 0"
-        raise ConfigError(f"--plot draws what was measured, and nothing would be; {why}.")
+        raise ConfigError(f"{_UNMEASURED}; this model has no evaluator: give --judge.")
     return None
 
 

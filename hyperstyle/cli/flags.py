@@ -15,6 +15,7 @@ from dataclasses import Field, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from hyperstyle.cli.checks import Check
 from hyperstyle.cli.config import add_config_argument
 
 
@@ -52,7 +53,13 @@ _FORMATS: dict[type, str] = {int: ",", float: "g"}  # of defaults in `--help`
 
 
 def flag(
-    name: str | None = None, *, help: str, group: str | None = None, exclusive: bool = False, **settings: Any
+    name: str | None = None,
+    *,
+    help: str,
+    group: str | None = None,
+    exclusive: bool = False,
+    check: Check | None = None,
+    **settings: Any,
 ) -> Any:
     """A field behind a flag that takes a value. Fields of int, float and Path read it as such.
 
@@ -61,6 +68,7 @@ def flag(
         help: what it does; the default is added at the end, unless it says itself what that is.
         group: the title under which `--help` lists it.
         exclusive: the flags marked so exclude each other.
+        check: of its value, or of each of several, before the command runs, see `checks`.
         settings: what `ArgumentParser.add_argument` takes.
     """
     if not settings.get("required"):
@@ -68,7 +76,7 @@ def flag(
         if default is not None and not isinstance(default, bool | list) and "(default: " not in help:
             help += f" (default: {format(default, _FORMATS.get(type(default), ''))})"
     settings["help"] = help
-    return field(metadata={"name": name, "group": group, "exclusive": exclusive, "settings": settings})
+    return field(metadata={"name": name, "group": group, "exclusive": exclusive, "check": check, "settings": settings})
 
 
 def switch(help: str, *, group: str | None = None) -> Any:
@@ -81,9 +89,9 @@ def output_folder(default: str) -> Any:
     return flag(default=Path(default), metavar="FOLDER", help="where to write; made where it is missing")
 
 
-def positional(**settings: Any) -> Any:
-    """A field that is typed without a flag; `settings` is what `ArgumentParser.add_argument` takes."""
-    return field(metadata={"name": "", "group": None, "exclusive": False, "settings": settings})
+def positional(*, check: Check | None = None, **settings: Any) -> Any:
+    """A field that is typed without a flag; `settings` is what `add_argument` takes, `check` is that of `flag`."""
+    return field(metadata={"name": "", "group": None, "exclusive": False, "check": check, "settings": settings})
 
 
 def command(
@@ -102,7 +110,9 @@ def command(
     names = [each.name for each in fields(arguments)]
 
     def run_parsed(args: argparse.Namespace) -> int:
-        return run(arguments(**{name: getattr(args, name) for name in names}))
+        values = arguments(**{name: getattr(args, name) for name in names})
+        check_values(values)
+        return run(values)
 
     def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
         parser = subparsers.add_parser(name, help=help, description=inspect.getdoc(arguments), epilog=epilog)
@@ -145,6 +155,16 @@ def add_arguments(parser: argparse.ArgumentParser, arguments: type[Arguments]) -
         if kind := _TYPES.get(str(each.type).removesuffix(" | None")):
             settings = {"type": kind[0], "metavar": kind[1], **settings}
         places[title].add_argument(_written(each), **settings)
+
+
+def check_values(args: Arguments) -> None:
+    """Calls the check of every field with its value, or with each of several. Raises what the checks raise."""
+    for each in fields(args):
+        check: Check | None = each.metadata["check"]
+        value = getattr(args, each.name)
+        if check is not None:
+            for item in value if isinstance(value, list) else [] if value is None else [value]:
+                check(_written(each), item)
 
 
 def as_flags(message: str) -> str:

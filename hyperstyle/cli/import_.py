@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
+from hyperstyle.cli.checks import there
 from hyperstyle.cli.flags import command, output_folder, positional, switch
 from hyperstyle.cli.inputs import check_targets
 from hyperstyle.errors import InversionError
@@ -20,6 +21,7 @@ class ImportArguments(ModelArguments):
     """
 
     input: Path = positional(
+        check=there,
         metavar="FOLDER",
         help="folder with latents.npy and weight_deltas; or a latents.npy alone, for codes without offsets",
     )
@@ -29,12 +31,12 @@ class ImportArguments(ModelArguments):
 
 def run(args: ImportArguments) -> int:
     """Imports image by image, which bounds the memory, and says where they are."""
+    out = writable_folder(args.out)
     from hyperstyle.convert.deltas import load_official, official_names
 
     names = official_names(args.input)
     files = _files(args.input, names)
     check_targets([], [args.out / file for file in files], overwrite=args.overwrite)
-    out = writable_folder(args.out)
     inverter = load_inverter(args)
     for name, file in zip(names, files, strict=True):
         load_official(args.input, inverter, names=[name]).save(out / file)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import ALIGN, writable_folder
+from hyperstyle.cli.checks import a_device, a_file, a_folder, a_model, a_trial, at_least, check_edits
 from hyperstyle.cli.flags import add_command, flag, positional, switch
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hyperstyle.evaluation.engine import Trial
+    from hyperstyle.evaluation.trials import Trial
     from hyperstyle.inverter import HyperStyleInverter
 
 
@@ -24,28 +25,27 @@ class StudyArguments:
     """What the evaluations with a journal share."""
 
     out: Path = flag(required=True, metavar="FOLDER", help="where rows, images and results go; it is made")
-    count: int | None = flag(metavar="N", help="the first N images (default: all)")
+    count: int | None = flag(check=at_least(1), metavar="N", help="the first N images (default: all)")
     methods: list[str] | None = flag(
         nargs="+",
+        check=a_trial,
         metavar="NAME[:STEPS]",
         help="which methods, such as hyperstyle, e4e or pti:100 (default: all that the model's networks can do)",
     )
     identity: Path | None = flag(
-        metavar="FILE", help="CurricularFace for faces, with --mtcnn; MoCo v2 for other domains"
+        check=a_file, metavar="FILE", help="CurricularFace for faces, with --mtcnn; MoCo v2 for other domains"
     )
-    mtcnn: Path | None = flag(metavar="FOLDER", help="published weights of the face detector")
+    mtcnn: Path | None = flag(check=a_folder, metavar="FOLDER", help="published weights of the face detector")
     quiet: bool = switch("no progress bar")
 
     def trials(self) -> list[Trial] | None:
         """The methods, parsed; None without `--methods`.
 
         Raises:
-            ConfigError: `--count` is below 1, or a method cannot be parsed.
+            ConfigError: a method cannot be parsed.
         """
-        from hyperstyle.evaluation.engine import Trial
+        from hyperstyle.evaluation.trials import Trial
 
-        if self.count is not None and self.count < 1:
-            raise ConfigError(f"--count {self.count}: expected 1 or more.")
         return None if self.methods is None else [Trial.of(text) for text in self.methods]
 
 
@@ -59,8 +59,11 @@ class ReportArguments(StudyArguments):
     command goes on.
     """
 
-    model: str = positional(metavar="MODEL", help="bundled model (avatars), folder or Hugging Face repository")
+    model: str = positional(
+        check=a_model, metavar="MODEL", help="bundled model (avatars), folder or Hugging Face repository"
+    )
     data: Path | None = flag(
+        check=a_folder,
         metavar="FOLDER",
         help="images, with those of the folders in it (default, for avatars: the 64 held-out crops that come with the "
         "library)",
@@ -69,6 +72,7 @@ class ReportArguments(StudyArguments):
         choices=tuple(ALIGN), default="no", help="cut faces out of --data first (default: no, they are crops)"
     )
     optimized: int | None = flag(
+        check=at_least(0),
         metavar="N",
         help="images for methods that optimize each on its own, which take minutes; without --methods these are W+ "
         "optimization and PTI (default: 4 where the model has a perceptual network for it, else 0)",
@@ -82,11 +86,11 @@ class ReportArguments(StudyArguments):
     edits: list[str] | None = flag(
         nargs="+", metavar="NAME", help="edits of Figure 6 (default: all that can be measured)"
     )
-    edited: int = flag(default=16, metavar="N", help="images to edit for it (default: 16)")
-    points: int = flag(default=5, metavar="N", help="strengths over each edit's range (default: 5)")
-    shown: int = flag(default=4, metavar="N", help="images on each sheet (default: 4)")
+    edited: int = flag(default=16, check=at_least(0), metavar="N", help="images to edit for it (default: 16)")
+    points: int = flag(default=5, check=at_least(2), metavar="N", help="strengths over each edit's range (default: 5)")
+    shown: int = flag(default=4, check=at_least(1), metavar="N", help="images on each sheet (default: 4)")
     adapt: int | None = flag(metavar="STEPS", help=argparse.SUPPRESS)
-    photos: Path | None = flag(metavar="FOLDER", help="images of your own from outside the domain")
+    photos: Path | None = flag(check=a_folder, metavar="FOLDER", help="images of your own from outside the domain")
     lpips: str = flag(choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no evaluator")
     fid: str | None = flag(
         nargs="?",
@@ -96,7 +100,7 @@ class ReportArguments(StudyArguments):
         "features of the model's evaluator",
     )
     title: str = flag(default="", help="of the page (default: made of the domain)")
-    device: str = flag(default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    device: str = flag(default="auto", check=a_device, help="auto, cpu, cuda, cuda:1, mps (default: auto)")
 
 
 def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -107,12 +111,8 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: ReportArguments) -> int:
     """Makes the report and prints where it is."""
-    from hyperstyle.evaluation.images import folder_images, held_out_images
-    from hyperstyle.evaluation.report import ReportOptions, make_report
-    from hyperstyle.evaluation.report.options import check_ablations
-    from hyperstyle.inverter import HyperStyleInverter
+    from hyperstyle.evaluation.trials import check_ablations
 
-    trials = args.trials()
     if args.adapt:
         raise ConfigError("--adapt: domain adaptation has left the report; examples/domain_adaptation.py shows it.")
     variants = [text.partition("=") for text in args.ablation]
@@ -121,6 +121,17 @@ def run(args: ReportArguments) -> int:
     ]:
         raise ConfigError(f"--ablation {wrong[0]!r}: expected NAME=MODEL, as in separable=runs/separable/model.")
     check_ablations([name for name, _, _ in variants])
+    trials = args.trials()
+    for _, _, path in variants:
+        a_model("--ablation", path)
+    check_edits(args.model, args.edits or ())
+    if args.fid:
+        a_file("--fid", Path(args.fid))
+    writable_folder(args.out)
+    from hyperstyle.evaluation.images import folder_images, held_out_images
+    from hyperstyle.evaluation.report import ReportOptions, make_report
+    from hyperstyle.inverter import HyperStyleInverter
+
     options = ReportOptions(
         methods=None if trials is None else tuple(trials),
         optimized=args.optimized,
@@ -146,7 +157,6 @@ def run(args: ReportArguments) -> int:
     else:
         images = held_out_images(inverter, args.count)
     photos = None if args.photos is None else folder_images(args.photos, inverter, align="auto")
-    writable_folder(args.out)
     ablations = {name: load(path) for name, _, path in variants}
     with progress_bar(args.quiet) as show:
         page = make_report(inverter, images, args.out, options, ablations=ablations, photos=photos, on_progress=show)

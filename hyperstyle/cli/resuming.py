@@ -195,7 +195,7 @@ def _model_digest(name: str) -> str:
     By its `hyperstyle.json`, so without reading the weights. Edits may be added to a model, so they do not count.
     """
     from hyperstyle.io import hub
-    from hyperstyle.io.components import read_json
+    from hyperstyle.io.opening import read_json
 
     manifest = read_json(hub.resolve(name) / "hyperstyle.json")
     hashes = manifest.get("sha256")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hyperstyle.cli.arguments import ALIGN, EditRequest, InversionArguments, ModelArguments, parse_edit, parse_layers
+from hyperstyle.cli.checks import at_least, check_edits
 from hyperstyle.cli.flags import flag, given_flags, positional, switch
 from hyperstyle.cli.inputs import check_targets, is_inversion
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hyperstyle.inversion.strips import Sweep
     from hyperstyle.inverter import HyperStyleInverter
 
+_NO_EDIT = "in this model, nor a file or folder of that name"
 _CLIPS = "folders of frames and clips"
 
 
@@ -46,7 +48,7 @@ class EditingArguments(ModelArguments, InversionArguments):
         help='what the image should look like, "a smiling face=4"; the model needs StyleCLIP statistics',
     )
     neutral: str | None = flag(metavar="TEXT", help='what it looks like now (default: "a face")')
-    beta: float | None = flag(help="with --text: channels of less relevance stay (default: 0.13)")
+    beta: float | None = flag(check=at_least(0), help="with --text: channels of less relevance stay (default: 0.13)")
     layers: list[str | int] | None = flag(
         type=parse_layers,
         metavar="NAME,NAME",
@@ -70,9 +72,11 @@ class EditingArguments(ModelArguments, InversionArguments):
         return {"layers": self.layers, "other_model": self.other_model}
 
     def check_edits(self) -> None:
-        """Raises ConfigError for `--neutral` or `--beta` without `--text`."""
+        """Raises ConfigError for `--neutral` or `--beta` without `--text`, EditError for an edit that is not there."""
         if not self.texts and (flags := given_flags(self, "neutral", "beta")):
             raise ConfigError(f"{', '.join(flags)}: for --text, which is missing. Add it, or leave them out.")
+        # Unlike Path's, it is False for any name that cannot be.
+        check_edits(self.model, [edit.name for edit in self.edits if not os.path.exists(edit.name)], _NO_EDIT)
 
     def check_files(self, sources: list[Path], out: Path | None = None) -> None:
         """Checks, before any work, that inputs, photo and output go together.
@@ -125,13 +129,10 @@ class EditingArguments(ModelArguments, InversionArguments):
         for name, strengths in ((edit.name, edit.strengths) for edit in self.edits):
             if name in inverter.edits:
                 requested.append((name, strengths))
-            elif os.path.exists(name):  # unlike Path's, it is False for any name that cannot be
+            elif os.path.exists(name):
                 requested.append((load_edit(name, width=model.generator.config.latent_width), strengths))
             else:
-                raise EditError(
-                    f"no edit named {name!r} in this model, nor a file or folder of that name. "
-                    f"{did_you_mean(name, inverter.edits)}"
-                )
+                raise EditError(f"no edit named {name!r} {_NO_EDIT}. {did_you_mean(name, inverter.edits)}")
         texts = ((text_edit(model, text.name, self.neutral, self.beta), text.strengths) for text in self.texts)
         return [*requested, *texts]
 
@@ -189,7 +190,11 @@ class EditArguments(EditingArguments):
         help="one set of weight offsets for the whole clip, or one for every frame",
     )
     smoothing: float = flag(
-        default=3.0, metavar="FRAMES", group=_CLIPS, help="width of the filter over the landmarks; 0 only fills gaps"
+        default=3.0,
+        check=at_least(0),
+        metavar="FRAMES",
+        group=_CLIPS,
+        help="width of the filter over the landmarks; 0 only fills gaps",
     )
     rate: float | None = flag(
         metavar="FPS",

@@ -5,9 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import MISSING, Field, fields
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from hyperstyle.training.options import TASKS, TaskName, default_of, resolve, tables_of
+from hyperstyle.cli.arguments import writable_folder
+from hyperstyle.cli.checks import a_device, a_file, a_folder, a_model, there
+from hyperstyle.training.options import (
+    TASKS,
+    EncoderOptions,
+    TaskName,
+    TrainOptions,
+    default_of,
+    resolve,
+    tables_of,
+)
 
 _HELP: dict[TaskName, str] = {
     "encoder": "images -> codes of a generator: w, psp or e4e",
@@ -88,10 +99,36 @@ def run(args: argparse.Namespace) -> int:
     flags = {name: value for name, value in vars(args).items() if "." in name}
     options = resolve(args.task, args.config, flags)
     options.optim.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))
+    _check_files(options)
+    if _is_first():
+        writable_folder(Path(options.run.out))
 
     from hyperstyle.training.engine import make_task, train
 
     model = train(make_task(options), options)
-    if os.environ.get("RANK", "0") == "0":  # the first process of a torchrun, or the only one
+    if _is_first():
         print(model)
     return 0
+
+
+def _is_first() -> bool:
+    """Whether this is the first process of a torchrun, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check_files(options: TrainOptions) -> None:
+    """Raises HyperStyleError for files, folders and models that are not there, and unknown names of devices."""
+    data, network = options.data, options.network
+    for flag, images in (("--data", data.train), ("--test", data.test)):
+        if images is not None and not images.endswith(".tar"):  # which may be several, as "shard-{000..009}.tar"
+            there(flag, Path(os.path.expanduser(images)))
+    if data.inversions is not None:
+        a_folder("--data.inversions", Path(data.inversions))
+    for name in ("identity_weights", "moco_weights"):
+        if (weights := getattr(options.loss, name)) is not None:
+            a_file(f"--loss.{name}", Path(weights))
+    if not isinstance(network, EncoderOptions):
+        a_model("--encoder", network.encoder)
+    elif not os.path.isfile(network.generator):
+        a_model("--generator", network.generator)
+    a_device("--device", options.optim.device)

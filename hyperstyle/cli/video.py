@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from hyperstyle.cli.arguments import load_inverter, writable_folder
+from hyperstyle.cli.checks import a_folder
 from hyperstyle.cli.flags import given_flags
 from hyperstyle.cli.inputs import check_targets, report_left_out
 from hyperstyle.cli.progress import progress_bar
@@ -43,17 +44,24 @@ def run_video(source: Path, args: EditArguments) -> int:
     args.check_face()
     if args.paste_back and args.align == "no":
         raise ConfigError("--paste-back with --align no, which takes frames as they are. Leave out one or the other.")
+    if args.ranges:
+        name = args.ranges[0]
+        raise ConfigError(f"--edit {name} has a range; frames take one value, as in {name}=2.")
+    if args.face == "all":
+        raise ConfigError("--face all: one face of a clip is followed. Choose largest, center or its number.")
+    if args.landmarks is not None:
+        a_folder("--landmarks", args.landmarks)
     frames = open_frames(source)
     out = args.out or Path(f"{source.stem}_edited" + ("" if isinstance(frames, FrameFolder) else ".mp4"))
     overwrite = args.overwrite or args.out is not None or not _is_mp4(out)  # for folders see `check_folder`
     check_targets([source], [out], what="the input", overwrite=overwrite)
     _check_out(out, frames, args)
+    writable_folder(out.parent)
     inverter = load_inverter(args)
     has_faces = inverter.model.domain.aligner == "face"
     if args.paste_back and not has_faces:
         raise ConfigError(f"--paste-back is for faces, and the model {args.model!r} takes whole images. Leave it out.")
     edits = _edits(args, inverter)
-    writable_folder(out.parent)
     if not has_faces and (args.landmarks is not None or args.align == "yes"):
         raise ConfigError(
             f"--landmarks and --align yes are for faces, and the model {args.model!r} takes whole images. Leave them "
@@ -102,8 +110,6 @@ def _edits(args: EditArguments, inverter: HyperStyleInverter) -> dict[str, float
                 "hyperstyle edits add FILE --model DIR --name NAME."
             )
         find_edit(inverter.model, edit.name)
-        if edit.is_strip:
-            raise ConfigError(f"--edit {edit.name} has a range; frames take one value, as in {edit.name}=2.")
         edits[edit.name] = edits.get(edit.name, 0.0) + edit.strengths[0]
     return edits
 
@@ -141,8 +147,6 @@ def _track(args: EditArguments, inverter: HyperStyleInverter, frames: FrameFolde
         face = cast("Literal['largest', 'center'] | int", args.face)  # "all" is refused there
         track = track_face(inverter, frames, face=face, on_progress=show)
     else:
-        if not args.landmarks.is_dir():
-            raise ConfigError(f"--landmarks {str(args.landmarks)!r} is no folder; frames need NAME.npy for each.")
         files = [args.landmarks / f"{name}.npy" for _, name in zip(frames, _names(frames), strict=False)]
         track = [load_points(file) if file.exists() else None for file in files]
         if all(points is None for points in track):

@@ -11,13 +11,8 @@ from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing
 from hyperstyle.io.temporary import sweep
-from hyperstyle.model.parts import ALIGNER, COMPONENTS
 
 _FILE = "hyperstyle.json"
-_OF_A_MODEL = re.compile(  # folders end with a slash
-    rf"{re.escape(_FILE)}|README\.md|({'|'.join(COMPONENTS)}|edits/[^/]+)/(config\.json|model\.safetensors)?"
-    rf"|edits/|aligner/({'|'.join(map(re.escape, ALIGNER))})?"
-)
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
@@ -29,6 +24,9 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     finish_replacing(folder)
     sweep(folder)
     if not os.path.lexists(folder):
+        above = next(path for path in folder.absolute().parents if os.path.lexists(path))
+        if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
+            raise CheckpointError(f"no folder can be made in {above}: choose another place for the model.")
         return
     try:
         if not os.path.isdir(folder):
@@ -48,7 +46,8 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise CheckpointError(f"{folder} holds a model already: choose another folder, or replace it with --force.")
-    if strays := [name for name in names if not _OF_A_MODEL.fullmatch(name)]:
+    of_a_model = _of_a_model()
+    if strays := [name for name in names if not of_a_model.fullmatch(name)]:
         raise CheckpointError(
             f"the model folder {folder} also holds {strays[0]!r}, which would be lost: move it, or choose another one."
         )
@@ -63,6 +62,16 @@ def check_outside(files: Sequence[str | os.PathLike[str]], folder: Path) -> None
                 f"{os.fspath(file)} lies in {folder}, the folder to write, and would be lost: move it, or choose "
                 "another folder."
             )
+
+
+def _of_a_model() -> re.Pattern[str]:
+    """Matches the names of what a model folder holds, those of folders with a slash at the end."""
+    from hyperstyle.model.parts import ALIGNER, COMPONENTS  # with torch, which the other checks do without
+
+    return re.compile(
+        rf"{re.escape(_FILE)}|README\.md|({'|'.join(COMPONENTS)}|edits/[^/]+)/(config\.json|model\.safetensors)?"
+        rf"|edits/|aligner/({'|'.join(map(re.escape, ALIGNER))})?"
+    )
 
 
 def _names(folder: Path, before: str = "") -> Iterator[str]:

@@ -18,10 +18,10 @@ from hyperstyle.convert.folder import check_free, check_outside
 from hyperstyle.convert.generators import find_generator
 from hyperstyle.convert.parts import Files, PathLike, convert_parts, read_files, unread_entries
 from hyperstyle.convert.sniff import KINDS, SniffedFile
-from hyperstyle.domain import DOMAINS, Domain
-from hyperstyle.errors import ConfigError, ConversionWarning, did_you_mean, warn
-from hyperstyle.io.components import read_json
+from hyperstyle.domain import DOMAINS, Domain, domain_named
+from hyperstyle.errors import ConfigError, ConversionWarning, warn
 from hyperstyle.io.files import peak_memory, sha256
+from hyperstyle.io.opening import read_json
 from hyperstyle.methods.registry import available, by_networks, missing_methods
 from hyperstyle.model.folder import check_parts, write_model
 from hyperstyle.model.parts import Model
@@ -193,9 +193,7 @@ def _domain(domain: str | Domain | None, files: Files, size: int) -> Domain:
                 f"{files.main.path} does not say what kind of images it is for: name it with --domain "
                 f"({', '.join(sorted(DOMAINS))}), or domain=hyperstyle.Domain(...) for a kind of your own."
             )
-        if name not in DOMAINS:
-            raise ConfigError(f"no domain {name!r}. {did_you_mean(name, DOMAINS)}")
-        domain = DOMAINS[name].at_size(size)
+        domain = domain_named(name).at_size(size)
     return replace(domain, sampling="point") if files.main.kind == "hyperinverter" else domain
 
 

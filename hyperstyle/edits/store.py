@@ -16,9 +16,10 @@ from hyperstyle.edits.mapper import MapperEdit
 from hyperstyle.edits.protocol import Edit, EditInfo, StoredEdit
 from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.errors import CheckpointError, EditError, MissingFileError
-from hyperstyle.io.components import load_tensors, read_json, save_tensors, write_json
+from hyperstyle.io.components import load_tensors, save_tensors, write_json
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, replace_folder
+from hyperstyle.io.opening import read_json
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
 C = TypeVar("C")

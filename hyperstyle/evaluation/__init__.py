@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from hyperstyle.evaluation.editing import EditCurve, Editing, EditPoint, evaluate_editing
-from hyperstyle.evaluation.figures import HELD_OUT_SEED, Point, Row, machine
-from hyperstyle.evaluation.held_out import HELD_OUT, held_out_avatars
-from hyperstyle.evaluation.optimized import Equivalence, Optimization, Optimized
-from hyperstyle.evaluation.reconstruction import Reconstruction, evaluate_reconstruction
+from typing import TYPE_CHECKING
+
+from hyperstyle.runtime.lazy import lazy_names
 
 __all__ = [
     "HELD_OUT",
@@ -25,3 +23,41 @@ __all__ = [
     "held_out_avatars",
     "machine",
 ]
+
+if TYPE_CHECKING:
+    from hyperstyle.evaluation.editing import EditCurve, Editing, EditPoint, evaluate_editing
+    from hyperstyle.evaluation.figures import HELD_OUT_SEED, Point, Row, machine
+    from hyperstyle.evaluation.held_out import HELD_OUT, held_out_avatars
+    from hyperstyle.evaluation.optimized import Equivalence, Optimization, Optimized
+    from hyperstyle.evaluation.reconstruction import Reconstruction, evaluate_reconstruction
+else:  # hidden from type checkers, which would accept any name
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "editing": (
+                "EditCurve",
+                "Editing",
+                "EditPoint",
+                "evaluate_editing",
+            ),
+            "figures": (
+                "HELD_OUT_SEED",
+                "Point",
+                "Row",
+                "machine",
+            ),
+            "held_out": (
+                "HELD_OUT",
+                "held_out_avatars",
+            ),
+            "optimized": (
+                "Equivalence",
+                "Optimization",
+                "Optimized",
+            ),
+            "reconstruction": (
+                "Reconstruction",
+                "evaluate_reconstruction",
+            ),
+        },
+    )

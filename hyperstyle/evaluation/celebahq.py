@@ -24,12 +24,13 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.distribution import distances, features_of
-from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measure_all, weights_id
+from hyperstyle.evaluation.engine import Job, Study, check_trials, measure_all, weights_id
 from hyperstyle.evaluation.figures import Progress
 from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.journal import Journal
 from hyperstyle.evaluation.measures import Measure, Measures, face_identity, lpips_distance
 from hyperstyle.evaluation.tables import Column, Table, missing_parts, published_table
+from hyperstyle.evaluation.trials import Trial
 from hyperstyle.images import load_image, to_levels, to_tensor
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter

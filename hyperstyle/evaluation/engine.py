@@ -22,6 +22,7 @@ from hyperstyle.evaluation.figures import Progress, now
 from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.journal import Journal, Record
 from hyperstyle.evaluation.measures import Measures
+from hyperstyle.evaluation.trials import Trial
 from hyperstyle.images import save_image, to_images
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.measure import without_metrics
@@ -30,34 +31,6 @@ from hyperstyle.io.files import make_folder, peak_memory
 from hyperstyle.methods.base import Start
 from hyperstyle.methods.registry import MethodLike, Steps, by_networks, resolve_method
 from hyperstyle.model.parts import Model, fingerprint
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A method to be evaluated.
-
-    Attributes:
-        method: a name for `invert`, which may be several methods joined by "+".
-        steps: number of steps of the last of them; None takes its default.
-    """
-
-    method: str
-    steps: int | None = None
-
-    def __str__(self) -> str:
-        return self.method if self.steps is None else f"{self.method}:{self.steps}"
-
-    @classmethod
-    def of(cls, text: str) -> Trial:
-        """Parses "METHOD" or "METHOD:STEPS".
-
-        Raises:
-            ConfigError: the steps are not a number.
-        """
-        method, colon, steps = text.partition(":")
-        if colon and not steps.isdecimal():
-            raise ConfigError(f"method {text!r}: expected METHOD or METHOD:STEPS, as in hyperstyle+offsets:50.")
-        return cls(method, int(steps) if colon else None)
 
 
 @dataclass(frozen=True)

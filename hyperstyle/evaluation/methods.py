@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from hyperstyle.evaluation.editing import check_points, measurable_edits
-from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measure_all
+from hyperstyle.evaluation.engine import Job, Study, check_trials, measure_all
 from hyperstyle.evaluation.equal_effect import EffectCurve, effect_curves
 from hyperstyle.evaluation.figures import Progress, Row, mean_row
 from hyperstyle.evaluation.images import given_crops
 from hyperstyle.evaluation.measures import basic_measures
 from hyperstyle.evaluation.optimized import Optimization, check_perceptual_network
+from hyperstyle.evaluation.trials import Trial
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inverter import HyperStyleInverter

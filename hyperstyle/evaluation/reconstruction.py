@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.engine import Job, Study, Trial, measure_all
+from hyperstyle.evaluation.engine import Job, Study, measure_all
 from hyperstyle.evaluation.figures import Point, Progress, Row, mean_point, mean_row
 from hyperstyle.evaluation.images import given_crops
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.evaluation.measures import basic_measures
 from hyperstyle.evaluation.optimized import Optimization, Optimized, check_perceptual_network, evaluate_optimized
+from hyperstyle.evaluation.trials import Trial
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import resolve_method

@@ -16,7 +16,7 @@ from hyperstyle.errors import ConfigError, InversionError
 from hyperstyle.inversion.pickling import Portable
 from hyperstyle.inversion.synthesis import bake, dense_offsets
 from hyperstyle.io.components import save_tensors, save_torch
-from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.io.file_kind import check_export
 from hyperstyle.io.files import make_folder
 from hyperstyle.io.npy_objects import load_named_arrays, save_arrays, save_named_arrays
 from hyperstyle.networks.stylegan2.base import StyleGenerator
@@ -67,16 +67,6 @@ def export(inversion: Portable, path: str | Path, form: Literal["generator", "of
         save_tensors(Path(path), tensors, {"format": "hyperstyle-offsets/1"})
     else:
         raise ConfigError(f"form={form!r}: expected 'generator', 'official' or 'offsets'.")
-
-
-def check_export(path: str | Path, form: str) -> None:
-    """Raises HyperStyleError where `export` would refuse the name: better before the work than after."""
-    if form == "official":
-        check_suffix(path, advice="This form is a folder: give it another name.")
-    elif form == "generator":
-        check_suffix(path, "PyTorch", advice="Give a generator a name that ends in .pt.")
-    elif form == "offsets":
-        check_suffix(path, "safetensors", advice="Give offsets a name that ends in .safetensors.")
 
 
 def save_generator(generator: StyleGenerator, path: str | Path, *, w: Tensor | None = None) -> None:

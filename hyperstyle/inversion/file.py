@@ -92,11 +92,29 @@ def pack(record: Record) -> tuple[bytes, dict[str, Any]]:
     return save({name: tensor.detach() for name, tensor in tensors.items()}), meta.to_dict()
 
 
-def unpack(tensors: bytes, meta: dict[str, Any], device: torch.device, dtype: torch.dtype | None = None) -> Record:
-    """The record that was packed, its tensors on this device and of this type (None: as they were)."""
+def unpack(tensors: bytes, meta: dict[str, Any], model: Model | None) -> Record:
+    """The record that was packed, its tensors on the device and of the type of the model.
+
+    Without a model they stay on the CPU, of their own type, and `check` comes later.
+
+    Raises:
+        InversionError: it does not fit the model.
+    """
     from safetensors.torch import load
 
-    return _record(load(tensors), config_from_dict(InversionRecord, meta, "the record"), device, dtype)
+    stored, record = load(tensors), config_from_dict(InversionRecord, meta, "the record")
+    if model is None:
+        return _record(stored, record, torch.device("cpu"), None)
+    with _damages("what was unpickled", InversionError):
+        record.check(stored, model)
+    return _record(stored, record, model.device, model.dtype)
+
+
+def check(record: Record, model: Model) -> None:
+    """Raises InversionError for the record of an unpickled inversion that does not fit the model."""
+    tensors, meta = _split(record)
+    with _damages("what was unpickled", InversionError):
+        meta.check(tensors, model)
 
 
 def _split(record: Record) -> tuple[dict[str, Tensor], InversionRecord]:
@@ -179,7 +197,7 @@ def _meta(path: Path, metadata: Mapping[str, str], kind: type[HyperStyleError]) 
 
 
 @contextmanager
-def _damages(path: Path, kind: type[HyperStyleError]) -> Iterator[None]:
+def _damages(path: str | Path, kind: type[HyperStyleError]) -> Iterator[None]:
     """Raises `kind`, which says that the file is damaged, in place of an error about what is in it."""
     try:
         yield

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from hyperstyle.align.source import Provenance
@@ -87,6 +86,7 @@ class Portable:
         """The key of its model while that is not loaded here; None as soon as it is, since it is looked for first."""
         key: ModelKey | None = self.__dict__.get(_KEY)
         if key is not None and (model := living_model(key)) is not None:
+            inversion_file.check(record_of(self), model)
             _settle(self, model)
             return None
         return key
@@ -95,7 +95,7 @@ class Portable:
         """A copy of this inversion with the inverter's model, on that model's device; this one is unchanged.
 
         Raises:
-            InversionError: it was made with another model.
+            InversionError: it was made with another model, or does not fit it.
         """
         key, model = _key(self), inverter.model
         if key.token != model.token and key.fingerprint != model.fingerprint:
@@ -103,6 +103,8 @@ class Portable:
                 f"the inversion was made with a {key.domain!r} model with fingerprint {key.fingerprint}; this one is "
                 f"{model.domain.name!r}, {model.fingerprint}. Attach it to the model it was made with."
             )
+        if "model" not in self.__dict__:
+            inversion_file.check(record_of(self), model)
         attached = copy.copy(self)
         _settle(attached, model)
         return attached
@@ -151,8 +153,7 @@ class Portable:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         model = living_model(state["key"])
-        device, dtype = (torch.device("cpu"), None) if model is None else (model.device, model.dtype)
-        record = inversion_file.unpack(state["tensors"], state["meta"], device, dtype)
+        record = inversion_file.unpack(state["tensors"], state["meta"], model)
         fill(self, record, {_KEY: state["key"]} if model is None else {"model": model})
         if state["unedited"] is not None:
             self.__dict__["unedited"] = state["unedited"]

@@ -16,7 +16,7 @@ from hyperstyle.errors import ConfigError, HyperStyleError, WeightsError, shown
 from hyperstyle.io.file_kind import file_kind, first_line, refusal
 from hyperstyle.io.files import atomic_write, finish_replacing, replace_folder, write_text
 from hyperstyle.io.limits import check_dense
-from hyperstyle.io.opening import check_file, parse_json, read_text
+from hyperstyle.io.opening import check_file, read_json
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
 M = TypeVar("M", bound=nn.Module)
@@ -43,18 +43,6 @@ _TYPES = {  # PyTorch's name -> safetensors' name
     "uint8": "U8",
     "bool": "BOOL",
 }
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises MissingFileError or ConfigError."""
-    text = read_text(path, "JSON file of a model folder, which save_pretrained() writes")
-    try:
-        values = parse_json(text)
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds a {type(values).__name__}: expected an object.")
-    return values
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -88,6 +88,16 @@ def file_kind(path: str | Path) -> FileKind:
     return "pickle" if start.startswith(b"\x80") else "unknown"
 
 
+def check_export(path: str | Path, form: str) -> None:
+    """Raises HyperStyleError where `export` would refuse the name: better before the work than after."""
+    if form == "official":
+        check_suffix(path, advice="This form is a folder: give it another name.")
+    elif form == "generator":
+        check_suffix(path, "PyTorch", advice="Give a generator a name that ends in .pt.")
+    elif form == "offsets":
+        check_suffix(path, "safetensors", advice="Give offsets a name that ends in .safetensors.")
+
+
 def refusal(path: str | Path, kind: FileKind, expected: str) -> CheckpointError:
     """The error that says that the file is of this kind and not an `expected` ("pickle", "PyTorch file")."""
     if kind == "unknown":

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 
 from hyperstyle.errors import CheckpointError, HyperStyleError
@@ -132,7 +133,8 @@ def replace_folder(
     into it. For that, the temporary folder lies inside it. Once complete, that one is renamed to a fixed name, and only
     then is the first old file touched. A process that is killed before that rename leaves the old content. After one
     that is killed later, `finish_replacing` completes the new content; this function and all readers of such folders
-    call it first. If the body raises anything, what was at `path` stays as it was.
+    call it first. If the body raises anything, what was at `path` stays as it was, and parents that were created for it
+    are removed.
 
     Args:
         path: the folder, or a symbolic link to it. Missing parent folders are created. Symbolic links inside the folder
@@ -149,15 +151,16 @@ def replace_folder(
             raise NotADirectoryError("a file has that name")
         finish_replacing(target, error=error)
         home = target if target.is_dir() else target.parent
-        home.mkdir(parents=True, exist_ok=True)
-        sweep(home)
-        with temporary(home, is_folder=True) as folder:
-            yield folder
-            if not _is_flushed_later(target):
-                for place, _, names in os.walk(folder):
-                    for name in (*names, ""):  # the files, and the folder itself
-                        flush_to_disk(Path(place, name))
-            put_in_place(folder, target, keep_others=keep_others)
+        with removed_if_empty(missing_folders(home)):
+            home.mkdir(parents=True, exist_ok=True)
+            sweep(home)
+            with temporary(home, is_folder=True) as folder:
+                yield folder
+                if not _is_flushed_later(target):
+                    for place, _, names in os.walk(folder):
+                        for name in (*names, ""):  # the files, and the folder itself
+                            flush_to_disk(Path(place, name))
+                put_in_place(folder, target, keep_others=keep_others)
     except OSError as failure:
         raise error(
             f"Cannot write the folder {os.fspath(path)!r}: {failure.strerror or failure}. Choose a place that you may "
@@ -185,6 +188,22 @@ def finish_replacing(path: str | os.PathLike[str], *, error: type[HyperStyleErro
             f"The folder {os.fspath(path)!r} was being replaced when a process was killed, and this cannot be "
             f"completed: {failure.strerror or failure}. Read or write it once as a user who may write there."
         ) from failure
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """Of a folder and its parents, those that do not exist, from the folder on."""
+    return list(takewhile(lambda path: not os.path.lexists(path), (folder, *folder.parents)))
+
+
+@contextmanager
+def removed_if_empty(folders: list[Path]) -> Iterator[None]:
+    """After the body, removes those of these folders that are empty then; the body may add to the list."""
+    try:
+        yield
+    finally:
+        for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+            with suppress(OSError):  # it holds something, or was never made
+                folder.rmdir()
 
 
 def make_folder(path: str | Path, *, error: type[HyperStyleError] = CheckpointError) -> Path:

@@ -45,30 +45,15 @@ def resolve(
         UserWarning: a folder hides an installed model of the same name.
     """
     text = os.fspath(name)
-    if text in BUNDLED:
-        folder = BUNDLED[text]
-        if not os.path.isdir(folder):
-            raise ModelNotFoundError(
-                f"the bundled model {text!r} is not part of this installation ({folder} is missing). Install the "
-                "library again, from a wheel or a full checkout."
-            )
-        return folder
-    installed_folder = installed.find(text)
-    if text and os.path.isdir(folder := Path(os.path.expanduser(text))):
-        if installed_folder is not None:
+    if (local := local_folder(text)) is not None:
+        hidden = installed.find(text)
+        if hidden not in (None, local):
             warn(
-                f"the folder {os.path.abspath(folder)} is used as the model {text!r}, not the installed model of that "
-                f"name in {installed_folder}. For that one, pass its path or work in another folder.",
+                f"the folder {os.path.abspath(local)} is used as the model {text!r}, not the installed model of that "
+                f"name in {hidden}. For that one, pass its path or work in another folder.",
                 UserWarning,
             )
-        inside = folder / "model"
-        for place in (folder, inside):
-            finish_replacing(place, error=ModelNotFoundError)
-        return inside if os.path.isfile(inside / _MANIFEST) and not os.path.isfile(folder / _MANIFEST) else folder
-    if installed_folder is not None:
-        return installed_folder
-    if text.count("/") != 1 or text.startswith((".", "/", "~")):
-        raise ModelNotFoundError(_missing(text))
+        return local
 
     from huggingface_hub import snapshot_download
 
@@ -89,6 +74,33 @@ def resolve(
         raise ModelNotFoundError(
             f"model {text!r} could not be fetched from the Hub: {explain(error, text, revision)}"
         ) from error
+
+
+def local_folder(name: str | os.PathLike[str]) -> Path | None:
+    """The folder of a bundled model, one on disk, or an installed one; None for a name of a Hub repository, org/name.
+
+    Raises:
+        ModelNotFoundError: it is none of these.
+    """
+    text = os.fspath(name)
+    if text in BUNDLED:
+        folder = BUNDLED[text]
+        if not os.path.isdir(folder):
+            raise ModelNotFoundError(
+                f"the bundled model {text!r} is not part of this installation ({folder} is missing). Install the "
+                "library again, from a wheel or a full checkout."
+            )
+        return folder
+    if text and os.path.isdir(folder := Path(os.path.expanduser(text))):
+        inside = folder / "model"
+        for place in (folder, inside):
+            finish_replacing(place, error=ModelNotFoundError)
+        return inside if os.path.isfile(inside / _MANIFEST) and not os.path.isfile(folder / _MANIFEST) else folder
+    if (folder_of_installed := installed.find(text)) is not None:
+        return folder_of_installed
+    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+        raise ModelNotFoundError(_missing(text))
+    return None
 
 
 def _missing(name: str) -> str:

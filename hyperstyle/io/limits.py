@@ -10,13 +10,14 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from hyperstyle.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FREE = 64 << 20  # bytes that any file may expand to
 _DEEPEST = 1000
@@ -170,6 +171,8 @@ def check_torch_file(file: BinaryIO) -> None:
         with zipfile.ZipFile(file) as archive:
             check_records(archive.infolist(), size)
         file.seek(0)
+        import torch
+
         # The reader that torch.load uses: others may find another record of this name.
         check_pickle(io.BytesIO(torch._C.PyTorchFileReader(file).get_record("data.pkl")))
     else:
@@ -184,6 +187,8 @@ def check_torch_file(file: BinaryIO) -> None:
 
 def oddity(tensor: Tensor) -> str | None:
     """What keeps a tensor from being used as plain numbers, as a predicate ("is sparse ..."); None for a usual one."""
+    import torch
+
     if tensor.is_nested:
         return "is nested"
     if tensor.layout != torch.strided:
@@ -214,6 +219,8 @@ def check_content(content: object, where: str | Path) -> None:
     Raises:
         WeightsError: a tensor is not dense, or they have far more numbers than are stored.
     """
+    from torch import Tensor
+
     shown = repeated = 0
     stored: dict[int, int] = {}  # address of the numbers -> bytes
     seen: set[int] = set()

@@ -13,9 +13,9 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from hyperstyle.errors import CheckpointError, HyperStyleError, MissingFileError, shown
+from hyperstyle.errors import CheckpointError, ConfigError, HyperStyleError, MissingFileError, shown
 
-__all__ = ["MAX_TEXT", "check_file", "parse_json", "read_bytes", "read_text"]
+__all__ = ["MAX_TEXT", "check_file", "parse_json", "read_bytes", "read_json", "read_text"]
 
 MAX_TEXT = 64 << 20
 """Bytes of the largest text file that is read whole: a configuration, a list, a record."""
@@ -123,3 +123,15 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as failure:
         raise ValueError("its values are nested too deep") from failure
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises MissingFileError or ConfigError."""
+    text = read_text(path, "JSON file of a model folder, which save_pretrained() writes")
+    try:
+        values = parse_json(text)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds a {type(values).__name__}: expected an object.")
+    return values

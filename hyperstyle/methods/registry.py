@@ -13,12 +13,12 @@ the generator beneath them. What comes before a refinement whose name stands fir
     offset-codes                hyperstyle
     idinvert                    its own encoder
 
-A method is declared by a `Method`, in the file that implements it. A new one is a file, and a line in `METHODS`.
+A method is declared by a `Method`, in the file that implements it. A new one is a file, a line in
+`METHODS` and its name in `names.NAMES`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,6 +34,7 @@ from hyperstyle.methods.encoders import E4E, PSP, W_ENCODER
 from hyperstyle.methods.hyperinverter import HYPERINVERTER
 from hyperstyle.methods.hyperstyle import HYPERSTYLE
 from hyperstyle.methods.idinvert import IDINVERT
+from hyperstyle.methods.names import split_names
 from hyperstyle.methods.offsets import OFFSET_CODES, OFFSETS
 from hyperstyle.methods.projector import MAX_SEED, OPTIMIZE_W, OPTIMIZE_W_PLUS
 from hyperstyle.methods.pti import PTI
@@ -277,12 +278,9 @@ def resolve_method(
 
 
 def _split(method: MethodLike) -> list[Method | Refinement]:
-    """The parts. A "+" joins where another name follows; "optimize-w+" ends with one of its own."""
+    """The parts, see `split_names`."""
     if isinstance(method, str):
-        names = re.split(r"\+(?=[^+])", method)  # "optimize-w++pti" -> "optimize-w+", "pti"
-        if unknown := [name for name in names if name not in METHODS]:
-            raise MethodError(f"no method {unknown[0]!r}. {did_you_mean(unknown[0], METHODS)}")
-        return [METHODS[name] for name in names]
+        return [METHODS[name] for name in split_names(method)]
     if isinstance(method, Sequence):
         return [part for element in method for part in _split(element)]
     if not callable(method) or isinstance(method, type):

@@ -19,10 +19,10 @@ from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folder, save_edit
 from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError, shown
 from hyperstyle.io import hub
-from hyperstyle.io.components import CONFIG, WEIGHTS, load_component, read_json, save_component, type_name, write_json
+from hyperstyle.io.components import CONFIG, WEIGHTS, load_component, save_component, type_name, write_json
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, make_folder, replace_folder, sha256, write_bytes
-from hyperstyle.io.opening import read_bytes
+from hyperstyle.io.opening import read_bytes, read_json
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 from hyperstyle.model.parts import ALIGNER, COMPONENTS, Model, fingerprint
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder

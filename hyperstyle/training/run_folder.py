@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.io.components import read_json, write_json
+from hyperstyle.io.components import write_json
 from hyperstyle.io.files import make_folder
+from hyperstyle.io.opening import read_json
 from hyperstyle.training.distributed import rank
 from hyperstyle.training.loop import newest_checkpoint
 from hyperstyle.training.options import TrainOptions, to_dict

@@ -36,7 +36,7 @@ LOADING: Record = {
 
 
 def test_the_table_has_a_line_for_each_figure_that_was_taken(
-    monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[Any] = []
 
@@ -45,6 +45,8 @@ def test_the_table_has_a_line_for_each_figure_that_was_taken(
         return LOADING
 
     monkeypatch.setattr(loading, "measure_loading", measure)
+    for name in ("a.pt", "b.pt", "me.jpg"):
+        Path(name).touch()
     command = ["bench", "loading", str(tiny_model_dir), "--official", "a.pt", "--encoder", "b.pt", "--steps", "2"]
     assert main([*command, "--repeat", "7", "--picture", "me.jpg"]) == 0
     files = [Path("a.pt"), Path("b.pt")]
@@ -199,11 +201,11 @@ def test_paths_that_do_not_agree_are_an_error_after_the_table(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size", "100"], "a model of 100 px: expected 256, 512 or 1024"),
+        (["--size", "100"], "--size 100: expected 256, 512 or 1024"),
         (["--size", "256", "--model", "avatars"], "--size 256 with --model avatars, which has its own"),
         (["--model", "no/such/model/here"], "no/such/model/here"),
-        (["--device", "warp"], "device 'warp' is not known"),
-        (["--steps", "0"], "0 steps, batch 1: expected 1 or more"),
+        (["--device", "warp"], "--device 'warp': models run on"),
+        (["--steps", "0"], "--steps 0: expected 1 or more"),
         (["--threads", "1000000"], "1000000 threads: this machine has"),
         (["scaling", "--threads", "1000000"], "1000000 threads: this machine has"),
         (["scaling", "--plot", "a.png", "--json", "./a.png"], "both name 'a.png': expected two files"),
@@ -213,7 +215,7 @@ def test_paths_that_do_not_agree_are_an_error_after_the_table(
         (["--steps", "0", "loading", "avatars"], "--steps stands before 'loading'"),
         (["--size", "256", "scaling"], "--size stands before 'scaling', which has options of its own"),
         (["scaling", "--plot", "plot.jpg"], "'plot.jpg' cannot be written: expected a name that ends in .png"),
-        (["scaling", "--model", "avatars", "--over", "size"], "'avatars' has one size"),
+        (["scaling", "--model", "avatars", "--over", "size"], "--over size with --model avatars, which has one size"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_before_a_model_is_built(

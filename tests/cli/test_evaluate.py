@@ -18,8 +18,8 @@ from hyperstyle.cli.evaluate_text import methods_text
 from hyperstyle.edits import DirectionEdit
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.evaluation import Optimization, Row, held_out_avatars
-from hyperstyle.evaluation.engine import Trial
 from hyperstyle.evaluation.methods import MethodRow, Methods
+from hyperstyle.evaluation.trials import Trial
 from hyperstyle.images import to_images
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig

@@ -81,7 +81,7 @@ def test_a_configuration_file_of_version_0_1_is_understood(
     Path("old.toml").write_text('optimised = -1\nadapt = 0\nlpips = "no"\n', encoding="utf-8")
     command = ["evaluate", "report", str(tiny_model_dir), "--out", "out", "--device", "cpu", "--quiet"]
     assert main([*command, "--config", "old.toml"]) == 2
-    assert "optimized=-1: expected 0 or more" in capsys.readouterr().err
+    assert "--optimized -1: expected 0 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

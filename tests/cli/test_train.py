@@ -17,8 +17,10 @@ ENCODER = ("train", "encoder", "--generator", "g.pt", "--data", "photos", "--out
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainOptions]:
-    """The options of every training that was started; no training runs."""
+def trained(monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path) -> list[TrainOptions]:
+    """The options of every training that was started; no training runs. The files of its arguments are there."""
+    Path("photos").mkdir()
+    Path("g.pt").touch()
     seen: list[TrainOptions] = []
     engine = ModuleType("hyperstyle.training.engine")
 
@@ -46,11 +48,12 @@ def test_flags_become_options(trained: list[TrainOptions]) -> None:
 
 
 def test_every_option_has_its_long_name_too(trained: list[TrainOptions]) -> None:
-    argv = "train hyperstyle --hyperstyle.encoder enc --data.train p --run.out r --optim.steps 3 --no-run.tensorboard"
+    argv = "train hyperstyle --hyperstyle.encoder avatars --data.train photos --run.out r --optim.steps 3"
+    argv += " --no-run.tensorboard"
     assert main(argv.split()) == 0
     [options] = trained
     assert options.hyperstyle is not None
-    assert (options.hyperstyle.encoder, options.data.train, options.run.out) == ("enc", "p", "r")
+    assert (options.hyperstyle.encoder, options.data.train, options.run.out) == ("avatars", "photos", "r")
     assert (options.optim.steps, options.run.tensorboard) == (3, False)
 
 
@@ -77,10 +80,10 @@ def test_files_may_be_named_one_after_another_and_the_end_says_where_the_model_i
 
 
 def test_a_file_may_hold_the_whole_job(trained: list[TrainOptions], in_tmp_path: Path) -> None:
-    text = '[encoder]\ngenerator = "g"\n[data]\ntrain = "p"\n[run]\nout = "r"\n'
+    text = '[encoder]\ngenerator = "g.pt"\n[data]\ntrain = "photos"\n[run]\nout = "r"\n'
     (in_tmp_path / "job.toml").write_text(text, encoding="utf-8")
     assert main(["train", "encoder", "--config", "job.toml", "tryout"]) == 0
-    assert (trained[0].data.train, trained[0].optim.steps) == ("p", 200)
+    assert (trained[0].data.train, trained[0].optim.steps) == ("photos", 200)
 
 
 @pytest.mark.parametrize(

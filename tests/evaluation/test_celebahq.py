@@ -18,8 +18,8 @@ from hyperstyle import ConfigError, HyperStyleInverter, MethodError, metrics
 from hyperstyle.cli import main
 from hyperstyle.evaluation import celebahq, distribution, held_out_avatars
 from hyperstyle.evaluation.celebahq import evaluate_celebahq
-from hyperstyle.evaluation.engine import Trial
 from hyperstyle.evaluation.images import EvaluationImages, folder_images
+from hyperstyle.evaluation.trials import Trial
 from hyperstyle.images import load_image, save_image, to_images, to_tensor
 
 

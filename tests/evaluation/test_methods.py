@@ -13,9 +13,9 @@ from torch import Tensor
 
 from hyperstyle import ConfigError, HyperStyleInverter, MethodError
 from hyperstyle.evaluation import held_out_avatars
-from hyperstyle.evaluation.engine import Trial
 from hyperstyle.evaluation.methods import MethodRow, Methods, all_trials, evaluate_methods
 from hyperstyle.evaluation.plots import methods_plot
+from hyperstyle.evaluation.trials import Trial
 
 TRIALS = tuple(map(Trial.of, ("w-encoder", "hyperstyle", "hyperstyle+offsets:1", "hyperstyle+offsets:3", "offsets:2")))
 

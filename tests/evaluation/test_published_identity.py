@@ -15,10 +15,10 @@ from torch import Tensor
 from hyperstyle import HyperStyleInverter, metrics
 from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.evaluation import measures as measures_module
-from hyperstyle.evaluation.engine import Trial
 from hyperstyle.evaluation.images import EvaluationImages, digest
 from hyperstyle.evaluation.measures import choose_measures
 from hyperstyle.evaluation.report import ReportOptions, make_report
+from hyperstyle.evaluation.trials import Trial
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.mtcnn import Mtcnn
 from hyperstyle.networks.perception.similarity import FaceNetwork

@@ -257,3 +257,40 @@ def test_a_pool_of_processes_that_are_spawned_sends_inversions_both_ways(
     assert f"from_pretrained({str(tiny_model_dir)!r})" in report.pop("error")
     assert report.pop("repr") == "<Inversion of 2 images, hyperstyle, avatars, edited, its model is not loaded here>"
     assert report == dict.fromkeys(["same w", "same figures", "attached", "found", "back"], True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("rows", 3, r"2 image\(s\) of 3 rows"),
+        ("quality", {"l2": [1.0]}, "'quality: l2' has 1 values for 2 images"),
+        ("tuned", [0, 7], r"tuned parameters do not lie in 0\.\.1"),
+    ],
+)
+def test_a_pickle_is_checked_against_the_model_as_a_file_is(
+    batch: Inversion, entry: str, value: object, message: str
+) -> None:
+    state = batch.__getstate__()
+    state["meta"] = {**state["meta"], entry: value}
+    again = object.__new__(Inversion)
+    with pytest.raises(InversionError, match=f"unpickled is a damaged inversion: {message}"):
+        again.__setstate__(state)
+
+
+def test_what_was_unpickled_without_its_model_is_checked_when_that_is_found(tiny_model_dir: Path) -> None:
+    inverter = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu")
+    inversion = lonely(tiny_model_dir)
+    state = inversion.__getstate__()
+    state["meta"] = {**state["meta"], "quality": {"l2": [0.5, 0.5]}}
+    model = inversion.model
+    del inversion, model
+    gc.collect()
+    damaged = object.__new__(Inversion)
+    damaged.__setstate__(state)
+    with pytest.raises(InversionError, match="its model is not loaded"):
+        damaged.model  # noqa: B018
+    damaged.__dict__["_key"] = inverter.model.key  # as if it had been made with this model
+    with pytest.raises(InversionError, match="unpickled is a damaged inversion: 'quality: l2' has 2 values"):
+        damaged.attach(inverter)
+    with pytest.raises(InversionError, match="unpickled is a damaged inversion: 'quality: l2' has 2 values"):
+        damaged.images  # noqa: B018

@@ -18,6 +18,7 @@ from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import registry
 from hyperstyle.methods.base import Method, Remedy, StartingPoint
 from hyperstyle.methods.idinvert import DomainGuidedRefinement
+from hyperstyle.methods.names import NAMES
 from hyperstyle.methods.offsets import OffsetTuner
 from hyperstyle.methods.projector import PIVOT, W_PLUS, Projection, Projector, code_statistics
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
@@ -37,6 +38,10 @@ def lacking(able: HyperStyleInverter, **parts: Any) -> HyperStyleInverter:
 
 def parts_of(able: HyperStyleInverter, method: registry.MethodLike | None, start: str | None = None) -> list[str]:
     return [name for name, _, _ in registry.resolve_method(able.model, method, start).parts]
+
+
+def test_the_names_that_need_no_torch_are_those_of_the_methods() -> None:
+    assert tuple(registry.METHODS) == NAMES
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.evaluation.engine import Job, Study, Trial, invert_one
+from hyperstyle.evaluation.engine import Job, Study, invert_one
 from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.methods import EDITS
 from hyperstyle.evaluation.tables import Column, Table, Value
+from hyperstyle.evaluation.trials import Trial
 from hyperstyle.images import load_image, to_images
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.distribution import Features, distances, features_of
 from hyperstyle.evaluation.editing import measurable_edits
-from hyperstyle.evaluation.engine import Job, Study, Trial, invert_one, is_feed_forward, measure_all
+from hyperstyle.evaluation.engine import Job, Study, invert_one, is_feed_forward, measure_all
 from hyperstyle.evaluation.equal_effect import EffectCurve, effect_curves
 from hyperstyle.evaluation.figures import Progress, machine
 from hyperstyle.evaluation.images import EvaluationImages
@@ -24,6 +24,7 @@ from hyperstyle.evaluation.plots import COLORS, effect_plots, has_matplotlib, ov
 from hyperstyle.evaluation.report import galleries, tables
 from hyperstyle.evaluation.report.options import ReportOptions, jobs_of
 from hyperstyle.evaluation.tables import Table, to_csv
+from hyperstyle.evaluation.trials import Trial
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder, write_text
 from hyperstyle.model.parts import Model

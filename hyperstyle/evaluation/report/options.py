@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.engine import Job, Trial, check_trials, is_feed_forward, weights_id
+from hyperstyle.evaluation.engine import Job, check_trials, is_feed_forward, weights_id
+from hyperstyle.evaluation.trials import Trial, check_ablations
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import by_networks
 
@@ -45,22 +45,6 @@ class ReportOptions:
     inception: Path | None = None
     title: str = ""
     command: str = ""
-
-
-def check_ablations(names: Sequence[str]) -> None:
-    """Names of ablations become names of folders.
-
-    Raises:
-        ConfigError: one that cannot be such a name, or one twice.
-    """
-    for name in names:
-        if not re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII):
-            raise ConfigError(
-                f"ablation {name!r}: expected a name of letters, digits, '.', '_' and '-' that begins with no '.', as "
-                "in separable=runs/separable/model."
-            )
-    if len(set(names)) < len(names):
-        raise ConfigError(f"ablations {', '.join(names)}: expected each once.")
 
 
 def jobs_of(

@@ -19,11 +19,11 @@ from torch import Tensor
 from hyperstyle import ConfigError, HyperStyleInverter, MethodError, metrics
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.evaluation import engine
-from hyperstyle.evaluation.engine import Trial
 from hyperstyle.evaluation.equal_effect import effect_curves, measure_effects
 from hyperstyle.evaluation.images import EvaluationImages, digest, held_out_images
 from hyperstyle.evaluation.report import ReportOptions, make_report
 from hyperstyle.evaluation.report.tables import not_measured
+from hyperstyle.evaluation.trials import Trial
 from hyperstyle.inversion.inversion import Inversion
 
 OPTIONS = ReportOptions(

@@ -15,13 +15,14 @@ import torch
 from hyperstyle import ConfigError, HyperStyleInverter, MethodError, metrics
 from hyperstyle.evaluation import held_out_avatars
 from hyperstyle.evaluation import measures as measures_module
-from hyperstyle.evaluation.engine import Job, Trial
+from hyperstyle.evaluation.engine import Job
 from hyperstyle.evaluation.equal_effect import EffectCurve, EffectPoint
 from hyperstyle.evaluation.measures import choose_measures
 from hyperstyle.evaluation.plots import COLORS, effect_plots, over_time_plots
 from hyperstyle.evaluation.report.galleries import uris
 from hyperstyle.evaluation.report.tables import kept_identity_table, methods_table, paper_table, parameter_table
 from hyperstyle.evaluation.tables import Column, Table, Value, to_csv, to_json, to_markdown, to_text
+from hyperstyle.evaluation.trials import Trial
 
 
 class TestMeasures:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hyperstyle.errors import HubError
-from hyperstyle.io.components import read_json
+from hyperstyle.io.opening import read_json
 from hyperstyle.io.published import COLLECTIONS, fetch
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
