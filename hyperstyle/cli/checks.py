@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
+from hyperstyle.errors import ConfigError, EditError, MethodError, MissingFileError, did_you_mean
 from hyperstyle.io.hub import local_folder
 from hyperstyle.io.opening import check_file, read_json
-from hyperstyle.methods.names import split_names
+from hyperstyle.methods.names import NAMES, split_names
 
 Check = Callable[[str, Any], None]
 """(the argument as it is written, its value) -> None, or raises HyperStyleError. It is not called for None."""
@@ -86,7 +86,8 @@ def a_method(flag: str, value: str) -> None:
 def a_number_of_steps(flag: str, value: int | Mapping[str, int]) -> None:
     """For steps of a method's last part, or of parts by their names."""
     for name in value if isinstance(value, Mapping) else ():
-        a_method(flag, name)
+        if name not in NAMES:
+            raise MethodError(f"steps of {name!r}, which is no part of it. {did_you_mean(name, NAMES)}")
 
 
 def a_trial(flag: str, value: str) -> None:

@@ -76,7 +76,7 @@ def test_the_json_is_the_whole_report(
 
 def test_what_cannot_be_measured_is_one_line(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "loading", str(tiny_model_dir), "--repeat", "0"]) == 2
-    assert capsys.readouterr().err == "hyperstyle: error: 0 repeats: expected 1 or more.\n"
+    assert capsys.readouterr().err == "hyperstyle: error: --repeat 0: expected 1 or more.\n"
 
 
 MEASURED: Record = {

@@ -51,6 +51,7 @@ def test_photos_are_compared_with_mtcnn(
         return lambda _: [face + np.array([3, 4])]
 
     monkeypatch.setattr("hyperstyle.align.mtcnn.MtcnnDetector", mtcnn)
+    Path("weights").mkdir()
     Image.new("RGB", (64, 64)).save("a.png")
     Image.new("RGB", (70, 64)).save("b.png")
     arguments = ["--photos", ".", "--mtcnn", "weights", "--json", "rows.json"]

@@ -41,7 +41,6 @@ def test_a_photo_is_cut_out_by_the_points_of_its_file(photos: Path, tiny_model_d
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no landmark file"),
         (b"text", "cannot be read as a .npy file of numbers"),
         (np.zeros((4, 2)), "expected 68 or 5 points"),
         (np.array([None]), "cannot be read as a .npy file of numbers"),

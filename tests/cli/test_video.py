@@ -139,7 +139,8 @@ def test_a_clip_keeps_its_times_and_audio_unless_a_rate_is_asked_for(
         (["--edit", "age=1", "--rate", "30", "--out", "frames.v2"], "--rate is of MP4 files"),
         (["--edit", "age=1", "--out", "new.mkv"], "'new.mkv', the name of a video file. Clips are written as .mp4"),
         (["--edit", "age=1", "--out", "new.gif"], "'new.gif', the name of an image file. Clips are written as .mp4"),
-        (["--edit", "age=1", "--landmarks", "one.npy"], "is no folder"),
+        (["--edit", "age=1", "--landmarks", "one.npy"], "one.npy is missing"),
+        (["--edit", "age=1", "--landmarks", "full/mine.txt"], "is no folder"),
         (["--edit", "age=1", "--smoothing", "-1"], "expected 0 or more"),
         (["--edit", "age=1", "--align", "no", "--paste-back"], "--paste-back with --align no"),
     ],
@@ -234,5 +235,5 @@ def test_paste_back_is_refused_for_models_whose_images_are_not_cut_out(
 ) -> None:
     unaligned = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
     monkeypatch.setattr("hyperstyle.cli.video.load_inverter", lambda args: SimpleNamespace(model=unaligned))
-    assert main(["edit", str(material / "turn"), "--clip", "--edit", "age=1", "--paste-back", "--model", "cars"]) == 2
-    assert "--paste-back is for faces, and the model 'cars' takes whole images" in capsys.readouterr().err
+    assert main(["edit", str(material / "turn"), "--clip", "--edit", "age=1", "--paste-back"]) == 2
+    assert "--paste-back is for faces, and the model 'avatars' takes whole images" in capsys.readouterr().err
