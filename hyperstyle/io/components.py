@@ -25,14 +25,13 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
 _LINE = 64  # bytes of a cache line
-_TYPES = {  # PyTorch's name -> safetensors' name
+_TYPES = {  # PyTorch's name -> safetensors' name, of the types that all of its versions read: not complex64
     "float64": "F64",
     "float32": "F32",
     "float16": "F16",
     "bfloat16": "BF16",
     "float8_e4m3fn": "F8_E4M3",
     "float8_e5m2": "F8_E5M2",
-    "complex64": "C64",
     "int64": "I64",
     "int32": "I32",
     "int16": "I16",
@@ -91,7 +90,7 @@ def save_tensors(
         dtype: floating-point tensors are converted to it as they are written; None keeps them as they are.
 
     Raises:
-        WeightsError: a tensor of a type that the format does not have.
+        WeightsError: a tensor of a type that is not in all versions of the format.
         HyperStyleError: the file cannot be written.
     """
     types = {k: dtype if dtype is not None and t.is_floating_point() else t.dtype for k, t in tensors.items()}
@@ -105,7 +104,7 @@ def save_tensors(
         start, end = end, end + sizes[name]
         code = _TYPES.get(str(types[name]).removeprefix("torch."))
         if code is None:
-            raise WeightsError(f"{path}: {name!r} is {types[name]}, which safetensors files do not have. Convert it.")
+            raise WeightsError(f"{path}: {name!r} is {types[name]}, which not all safetensors files have. Convert it.")
         header[name] = {"dtype": code, "shape": list(tensors[name].shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-(8 + len(text)) % _LINE)
@@ -117,8 +116,6 @@ def save_tensors(
 
 def _little_endian(tensor: Tensor) -> memoryview:
     """The bytes of a tensor on the CPU, in the order of its elements."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
     integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
     numbers = tensor.contiguous().reshape(-1).view(integers).numpy()
     return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).data.cast("B")

@@ -8,6 +8,7 @@ stops the reading, and nothing of the file is executed. What is written names th
 from __future__ import annotations
 
 import struct
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,12 @@ def save_arrays(path: str | Path, arrays: Sequence[npt.NDArray[Any] | None]) -> 
 
 def save_npz(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Writes an `.npz` file of arrays of numbers, atomically. Raises HyperStyleError."""
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    # Not numpy.savez: no array can have the name of one of its arguments, and older versions write `allow_pickle` as an
+    # array.
+    with atomic_write(path) as temporary, temporary.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as record:
+                np.lib.format.write_array(record, array, allow_pickle=False)
 
 
 def _floats(value: object, where: str) -> Floats:

@@ -7,7 +7,7 @@ import math
 import os
 import zipfile
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -39,7 +39,7 @@ def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
 def load_content(path: str | Path, *, mmap: bool = False) -> Any:
     """Reads a `.pt` file of tensors, numbers, strings, NumPy arrays and containers of these onto the CPU.
 
-    NumPy arrays are rebuilt by `io.pickle_reader`, which compares them with their shapes first; that needs PyTorch 2.6.
+    NumPy arrays are rebuilt by `io.pickle_reader`, which compares them with their shapes first.
 
     Args:
         path: the file.
@@ -65,19 +65,12 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
 def _plain_objects_allowed() -> AbstractContextManager[object]:
     """Lets `torch.load` make namespaces, which hold values and run nothing, and NumPy arrays of numbers, by functions
     of our own in place of NumPy's; only as long as this lasts."""
-    import torch
+    from torch.serialization import safe_globals
 
-    # PyTorch before 2.5 has no such context, and before 2.6 none for stand-ins: a file with such objects is refused.
-    allowed = getattr(torch.serialization, "safe_globals", None)
-    if allowed is None:
-        return nullcontext()
-    objects: list[Any] = [argparse.Namespace]
-    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6):
-        from hyperstyle.io.pickle_reader import numpy_stand_ins
+    from hyperstyle.io.pickle_reader import numpy_stand_ins
 
-        objects += [(stand_in, name) for name, stand_in in numpy_stand_ins().items()]
-    context: AbstractContextManager[object] = allowed(objects)
-    return context
+    stand_ins = [(stand_in, name) for name, stand_in in numpy_stand_ins().items()]
+    return safe_globals([argparse.Namespace, *stand_ins])
 
 
 def as_tensor(value: object) -> Tensor | None:
@@ -182,7 +175,7 @@ def _read_array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
     shape, _, dtype = read(file)
     if dtype.hasobject:
         raise WeightsError("it holds Python objects; only numbers are read.")
-    if math.prod(shape) * dtype.itemsize > size - file.tell():
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > size - file.tell():
         raise ValueError(f"an array of shape {shape} in a file of {size} bytes")
     file.seek(0)
     array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)

@@ -119,8 +119,8 @@ class TaskOptimizer:
 
         Where there is a moving average, the network `task.main` has its weights meanwhile.
         """
-        # Batches of other sizes would be compiled anew. `set_stance` exists from PyTorch 2.6 on.
-        stance = getattr(torch.compiler, "set_stance", nullcontext) if self.options.compile else nullcontext
+        # Batches of other sizes would be compiled anew.
+        stance = torch.compiler.set_stance if self.options.compile else nullcontext
         for module in self.task.modules.values():
             module.eval()
         self._swap()

@@ -286,7 +286,7 @@ def test_exif_data_go_from_the_photo_into_the_result_turned_upright(tmp_path: Pa
     photo = waves(300, 240, 25)
     exif = Image.Exif()
     exif[MAKE], exif[ORIENTATION] = "a camera", 6
-    exif.get_ifd(GPS)[1] = "N"
+    exif[GPS] = {1: "N"}
     photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "sideways.jpg", exif=exif, quality=95)
     with Image.open(tmp_path / "sideways.jpg") as opened:
         out = paste_back(opened, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace")

@@ -63,12 +63,13 @@ def test_a_trait_that_the_scorer_does_not_give_ends_it_with_the_first_images(
 
 
 def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    table = Scores(torch.randn(5, 4), {"age": torch.rand(5), "smile": torch.tensor([0.0, 1.0, float("nan"), 2.0, 3.0])})
+    smile = torch.tensor([0.0, 1.0, float("nan"), 2.0, 3.0])
+    table = Scores(torch.randn(5, 4), {"age": torch.rand(5), "smile": smile, "file": torch.rand(5)})
     save_scores(table, tmp_path / "scores.npz")
     back = load_scores(tmp_path / "scores.npz")
     assert torch.equal(back.codes, table.codes)
-    assert list(back.values) == ["age", "smile"]
-    assert all(torch.equal(back.values[k], table.values[k]) for k in ("age",))
+    assert list(back.values) == ["age", "smile", "file"]
+    assert all(torch.equal(back.values[k], table.values[k]) for k in ("age", "file"))
     assert torch.equal(back.values["smile"].isnan(), table.values["smile"].isnan())
     assert [path.name for path in tmp_path.iterdir()] == ["scores.npz"]
 

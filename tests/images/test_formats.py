@@ -212,8 +212,8 @@ def test_a_pillow_without_avif_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         ("a.dat", b"GIF89a" + bytes(20), True),
         ("a.bin", b"BM" + bytes(12) + struct.pack("<I", 40) + bytes(40), True),
         ("a.heic", b"\xff\xd8\xff\xe0" + bytes(20), True),  # phones and messengers rename
-        ("a.avif", container(b"avif", b"mif1"), True),
-        ("a", container(b"avif", b"mif1"), True),
+        ("a.avif", container(b"avif", b"mif1"), True if "AVIF" in Image.OPEN else "is an AVIF image, and this Pillow"),
+        ("a", container(b"avif", b"mif1"), True if "AVIF" in Image.OPEN else "is an AVIF image, and this Pillow"),
         (".a.png", b"", False),
         ("._a.jpg", b"", False),
         (".tmp-0123.png", b"", False),

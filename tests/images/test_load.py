@@ -319,10 +319,10 @@ def test_photos_of_200_megapixels_are_within_the_limit() -> None:
 def test_where_pillows_limit_stays_in_force_it_is_said_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rgb_image: Image.Image
 ) -> None:
-    rgb_image.save(tmp_path / "plain.tif")
+    rgb_image.save(tmp_path / "plain.ico")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ImageError, match=r"plain\.tif' is too large for a file of its format"):
-        load_image(tmp_path / "plain.tif")
+    with pytest.raises(ImageError, match=r"plain\.ico' is too large for a file of its format"):
+        load_image(tmp_path / "plain.ico")
 
 
 def test_arrays_and_tensors_of_absurd_sizes_are_refused_before_they_are_copied() -> None:
@@ -622,7 +622,7 @@ def test_exif_data_that_jpeg_has_no_place_for_are_left_out(tmp_path: Path, rgb_i
 
 
 def test_a_side_that_webp_cannot_hold_is_refused_with_its_reason(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"WEBP does not take this RGB image of 16384 x 16 px \(.*16383"):
+    with pytest.raises(ImageError, match=r"WEBP does not take this RGB image of 16384 x 16 px \(encoding error 5"):
         save_image(Image.new("RGB", (16384, 16)), tmp_path / "a.webp")
     assert os.listdir(tmp_path) == []
 

@@ -87,8 +87,8 @@ def test_tensors_and_metadata_come_back(tmp_path: Path) -> None:
         save_tensors(tmp_path / "no_such_folder" / "x.safetensors", tensors)
 
 
-TYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64", "int64", "int32")
-TYPES += ("int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
+TYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int64", "int32", "int16")
+TYPES += ("int8", "uint64", "uint32", "uint16", "uint8", "bool")
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3, 5), (16,)])
@@ -97,7 +97,7 @@ def test_every_type_and_shape_is_read_by_the_reference_reader(
     name: str, shape: tuple[int, ...], tmp_path: Path
 ) -> None:
     dtype = getattr(torch, name)
-    value = (torch.randn(shape) * 3).abs().to(torch.complex64 if dtype.is_complex else torch.float32).to(dtype)
+    value = (torch.randn(shape) * 3).abs().to(dtype)
     save_tensors(tmp_path / "x.safetensors", {"before": torch.ones(3, dtype=torch.uint8), "x": value})
     for read in (load_file(tmp_path / "x.safetensors"), load_tensors(tmp_path / "x.safetensors")[0]):
         assert (read["x"].dtype, read["x"].shape) == (dtype, value.shape)
@@ -106,17 +106,19 @@ def test_every_type_and_shape_is_read_by_the_reference_reader(
 
 
 def as_bytes(tensor: torch.Tensor) -> bytes:
-    flat = tensor.contiguous().reshape(-1)
-    return (torch.view_as_real(flat) if flat.is_complex() else flat).view(torch.uint8).numpy().tobytes()
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def test_a_type_that_the_format_lacks_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"'z' is torch\.complex128, which safetensors files do not have"):
-        save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(2), "z": torch.zeros(2, dtype=torch.complex128)})
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])  # the first: from safetensors 0.7 on
+def test_a_type_that_not_all_versions_of_the_format_have_is_named_and_nothing_is_written(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    with pytest.raises(WeightsError, match=rf"'z' is {dtype}, which not all safetensors files have"):
+        save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(2), "z": torch.zeros(2, dtype=dtype)})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_strided_conjugated_and_shared_tensors_are_written_in_full(tmp_path: Path) -> None:
+def test_strided_and_shared_tensors_are_written_in_full(tmp_path: Path) -> None:
     base = torch.arange(24.0).view(2, 3, 4)
     tensors = {
         "whole": base,
@@ -124,7 +126,6 @@ def test_strided_conjugated_and_shared_tensors_are_written_in_full(tmp_path: Pat
         "stepped": base[:, ::2, 1:3],
         "last": base[-1],
         "expanded": base[:1].expand(5, 3, 4),
-        "conjugated": torch.tensor([1 + 2j, 3 - 1j]).conj(),
         'names: ä "quoted"': base.to(torch.bool),
     }
     save_tensors(tmp_path / "x.safetensors", tensors)

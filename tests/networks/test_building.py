@@ -16,6 +16,8 @@ import sys, torch
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+with torch.device("meta"):
+    torch.zeros(1)  # for this alone, PyTorch 2.6 imports torch.fx
 before = set(sys.modules)
 with torch.device("meta"):
     parts = [

@@ -24,19 +24,20 @@ from torch import nn
 from hyperstyle.training import distributed
 from hyperstyle.training.distributed import average_figures, average_tensors, gather, join, merge, on_first, rank, world
 
-def threads_of_gloo():
-    tasks = Path("/proc/self/task")  # Linux only
-    return [name for t in tasks.glob("*/comm") if "gloo" in (name := t.read_text())]
+def threads():
+    return {task.name: (task / "comm").read_text() for task in Path("/proc/self/task").glob("*")}  # Linux only
 
 def none_is_left():
-    if threads_of_gloo():
-        print("threads run at exit:", threads_of_gloo(), file=sys.stderr, flush=True)
+    if left := {number: name for number, name in threads().items() if number in started}:
+        print("threads run at exit:", left, file=sys.stderr, flush=True)
         os._exit(3)
 
 atexit.register(none_is_left)  # before `join`: runs after what `join` registers
 distributed._BUCKET = 4  # the weight alone and the bias alone
+before = threads()
 join()
-assert world() == 2 and (threads_of_gloo() or sys.platform != "linux")
+started = threads().keys() - before.keys()
+assert world() == 2 and (started or sys.platform != "linux")
 torch.manual_seed(0)
 network, x, y = nn.Linear(5, 3), torch.randn(8, 5), torch.randn(8, 3)
 mine = torch.arange(8)[rank()::2]
