@@ -82,11 +82,11 @@ def _arrays(content: bytes) -> list[npt.NDArray[np.float32]]:
         else:
             continue
         start = file.tell()
-    whole = _unpickled(opcodes + content[start : file.tell()])
-    if not isinstance(whole, list) or not all(isinstance(item, ArrayHeader) for item in whole):
+    result = _unpickled(opcodes + content[start : file.tell()])
+    if not isinstance(result, list) or not all(isinstance(item, ArrayHeader) for item in result):
         raise WeightsError("it holds something else than a list of arrays")
-    if len(set(map(id, whole))) != len(arrays) or len(whole) != len(arrays):
-        raise WeightsError(f"its list has {len(whole)} entries, and {len(arrays)} arrays are there")
+    if len(set(map(id, result))) != len(arrays) or len(result) != len(arrays):
+        raise WeightsError(f"its list has {len(result)} entries, and {len(arrays)} arrays are there")
     return arrays
 
 
