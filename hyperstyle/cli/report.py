@@ -68,6 +68,11 @@ class ReportArguments(StudyArguments):
     align: str = flag(
         choices=tuple(ALIGN), default="no", help="cut faces out of --data first (default: no, they are crops)"
     )
+    aligner: str = flag(
+        default="auto",
+        metavar="NAME",
+        help="what finds the faces of --data and --photos: auto, dlib[:FILE], mtcnn[:FOLDER] or none (default: auto)",
+    )
     optimized: int | None = flag(
         metavar="N",
         help="images for methods that optimize each on its own, which take minutes; without --methods these are W+ "
@@ -138,7 +143,7 @@ def run(args: ReportArguments) -> int:
     )
 
     def load(name: str) -> HyperStyleInverter:
-        return HyperStyleInverter.from_pretrained(name, device=args.device)
+        return HyperStyleInverter.from_pretrained(name, device=args.device, aligner=args.aligner)
 
     inverter = load(args.model)
     if args.data is not None:

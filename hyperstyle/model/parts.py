@@ -30,6 +30,7 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
+from hyperstyle.networks.perception.mtcnn import Mtcnn, MtcnnConfig
 from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -128,6 +129,7 @@ class Model:
         evaluator: predicts attributes and identity embeddings, for `metrics`. Its component and folder are "judge".
         perceptual: a second attribute network, for losses. Losses never use the evaluator, which must not be optimized
             against.
+        mtcnn: finds the faces of photos, where the model has no `aligner` files.
 
     Raises:
         ConfigError: `parts` has an unknown name, or a network of another class than its component.
@@ -156,6 +158,7 @@ class Model:
     vgg16 = Component(Vgg16, Vgg16Config, "VGG16")
     evaluator = Component(AttributeNetwork, AttributeNetworkConfig, "evaluator", name="judge")
     perceptual = Component(AttributeNetwork, AttributeNetworkConfig, "perceptual network")
+    mtcnn = Component(Mtcnn, MtcnnConfig, "MTCNN")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", _checked(self.parts))
