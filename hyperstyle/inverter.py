@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.align import LandmarkDetector
+from hyperstyle.align.aligners import check_aligner, find_aligner
 from hyperstyle.align.decision import Align, Face
+from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.align.prepare import Images, Landmarks, Prepared, prepare_all
 from hyperstyle.align.source import Provenance
 from hyperstyle.domain import Domain
@@ -60,8 +62,9 @@ class HyperStyleInverter:
         encoder: crop -> w; the start of the built-in methods but ReStyle.
         hypernetwork: predicts offset codes.
         domain: what kind of image this is.
-        aligner: finds landmarks in photos, for domains whose crops are aligned by them. None is the model's
-            where it has one, else `DlibDetector()`, which needs dlib and its predictor file when it is first used.
+        aligner: finds landmarks in photos, for domains whose crops are aligned by them: a function, or a name as
+            `align.aligners.find_aligner` takes it. None and "auto" are the model's own where it has one, else dlib or
+            MTCNN, if their files are on this machine when it is first used (`AutoDetector`); "dlib" downloads its file.
         edits: edits by name.
         steps: default number of steps of the hypernetwork.
         text: makes edits from text descriptions, `Inversion.edit(text=...)`: a `StyleClip`.
@@ -72,10 +75,11 @@ class HyperStyleInverter:
             W+; "restyle", which predicts changes of w; "hyperinverter", which predicts residual weights; "idinvert" and
             "vgg16", encoder and features of IDInvert for a `StyleGan1`; "judge", which `Model.evaluator` reads: it
             predicts attributes and identity embeddings for metrics, and is never optimized against; "perceptual", a
-            second network of that kind for losses.
+            second network of that kind for losses; "mtcnn", which finds faces.
 
     Raises:
-        ConfigError: parts that do not fit together, some parts without the others, or a device that is not there.
+        ConfigError: parts that do not fit together, some parts without the others, an unknown aligner, or a device that
+            is not there.
 
     Example:
         >>> inverter = HyperStyleInverter()
@@ -92,7 +96,7 @@ class HyperStyleInverter:
         hypernetwork: Hypernetwork | None = None,
         *,
         domain: Domain | None = None,
-        aligner: LandmarkDetector | None = None,
+        aligner: LandmarkDetector | str | None = None,
         edits: Mapping[str, Edit] | None = None,
         steps: int = 5,
         text: TextEdits | None = None,
@@ -100,6 +104,7 @@ class HyperStyleInverter:
         device: str | torch.device | None = None,
         parts: Mapping[str, nn.Module | None] | None = None,
     ) -> None:
+        check_aligner(aligner)
         if generator is None:
             if any(part is not None for part in (encoder, hypernetwork, domain, edits, text, info, parts)):
                 raise ConfigError("parts were given without a generator. Pass one, or nothing for the bundled model.")
@@ -115,7 +120,7 @@ class HyperStyleInverter:
                 network.eval()  # else batch statistics would let one image of a batch change another
                 if chosen is not None:
                     network.to(chosen)
-        self.aligner = aligner_of(self._model) if aligner is None else aligner
+        self.aligner = find_aligner(aligner, aligner_of(self._model))
 
     # ---- models ----
 
@@ -134,7 +139,7 @@ class HyperStyleInverter:
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
-        aligner: LandmarkDetector | None = None,
+        aligner: LandmarkDetector | str | None = None,
     ) -> HyperStyleInverter:
         """Loads a model.
 
@@ -148,12 +153,14 @@ class HyperStyleInverter:
 
         Raises:
             ModelNotFoundError: no such model. CheckpointError, ConfigError: its folder cannot be used.
+            ConfigError: an unknown aligner.
         """
+        check_aligner(aligner)
         inverter = cls.__new__(cls)
         inverter._model = load_model(
             name, device=device, dtype=dtype, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
         )
-        inverter.aligner = aligner_of(inverter._model) if aligner is None else aligner
+        inverter.aligner = find_aligner(aligner, aligner_of(inverter._model))
         return inverter
 
     def save_pretrained(self, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
@@ -192,7 +199,9 @@ class HyperStyleInverter:
         """
         target = torch.empty(0, device=pick_device(device)).device  # with its index: "cuda" is "cuda:0"
         if any(p.device != target for network in self.model.networks.values() for p in network.parameters()):
-            self._model = self.model.copied_to(target)
+            before, self._model = self.model, self.model.copied_to(target)
+            if isinstance(self.aligner, MtcnnDetector) and self.aligner.weights is before.mtcnn is not None:
+                self.aligner = replace(self.aligner, weights=self.model.mtcnn)
         return self
 
     def compile(self, mode: str | None = None) -> HyperStyleInverter:

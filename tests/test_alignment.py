@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from hyperstyle.align import LandmarkDetector
-from hyperstyle.align.dlib_detector import DlibDetector
+from hyperstyle.align.aligners import AutoDetector
 from hyperstyle.errors import (
     AlignmentError,
     ConfigError,
@@ -206,13 +206,14 @@ def test_a_batch_that_is_not_the_faces_of_one_photo_is_not_pasted(
 # ---- whose aligner ----
 
 
-def test_a_domain_of_faces_has_dlib_unless_another_aligner_is_passed(tiny_inverter: HyperStyleInverter) -> None:
+def test_a_domain_of_faces_has_what_the_machine_has_unless_another_aligner_is_passed(
+    tiny_inverter: HyperStyleInverter,
+) -> None:
     ours = finding()
-    assert isinstance(tiny_inverter.aligner, DlibDetector)
-    assert tiny_inverter.aligner.predictor is None
+    assert isinstance(tiny_inverter.aligner, AutoDetector)
     assert with_aligner(tiny_inverter, ours).aligner is ours
-    assert isinstance(with_aligner(tiny_inverter, None).aligner, DlibDetector)
-    assert tiny_inverter.describe()["aligner"] == "DlibDetector"
+    assert isinstance(with_aligner(tiny_inverter, None).aligner, AutoDetector)
+    assert tiny_inverter.describe()["aligner"].startswith("AutoDetector: dlib, where its published predictor is on")
 
 
 def test_other_domains_are_not_aligned(tiny_inverter: HyperStyleInverter, photo: Image.Image) -> None:

@@ -146,6 +146,15 @@ class DlibDetector:
         raise self._missing.with_traceback(None)
 
 
+def can_import_dlib() -> bool:
+    """Whether dlib is installed, and its library can be loaded."""
+    try:
+        _dlib()
+    except MissingDependencyError:
+        return False
+    return True
+
+
 def _dlib() -> Any:
     try:
         import dlib

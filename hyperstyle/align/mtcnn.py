@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,13 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import ffhq_quad, five_points
-from hyperstyle.errors import ConfigError, MissingFileError
+from hyperstyle.errors import ConfigError
 from hyperstyle.images import ImageSource, reduce_to, to_tensor, view_image
 from hyperstyle.images.bands import levels_of
-from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
+from hyperstyle.networks.perception.mtcnn import Mtcnn, find_mtcnn, load_mtcnn
 from hyperstyle.runtime.threads import once_property
 
 Array = npt.NDArray[np.float64]
-
-VARIABLE = "HYPERSTYLE_MTCNN"
 
 _WINDOW, _STRIDE = 12, 2  # of P-Net, in pixels of the reduced photo
 _SMALLEST_FACE = 20  # pixels
@@ -52,9 +51,10 @@ class MtcnnDetector:
     The weights are read at the first call, not when it is constructed.
 
     Args:
-        weights: the folder with the published `pnet.npy`, `rnet.npy` and `onet.npy`; None is the folder in the
-            environment variable HYPERSTYLE_MTCNN.
-        device: where the networks run.
+        weights: a folder of them, see `load_mtcnn`: that of the published `pnet.npy`, `rnet.npy` and `onet.npy`, say;
+            or the networks; None is the folder that `find_mtcnn` finds, by the environment variable HYPERSTYLE_MTCNN or
+            in the installed package mtcnn.
+        device: where networks from files run; those that are passed stay where they are.
         confidence: the lowest probability of a face (0..1). At 0.35 the faces, and their order, are those of
             HyperStyle's identity figure, which takes the first; many of them are no faces.
         longest: largest longer side, in pixels, at which a photo is searched; larger photos are reduced to it. The
@@ -64,7 +64,7 @@ class MtcnnDetector:
         ConfigError: `confidence` or `longest` out of range.
     """
 
-    weights: str | os.PathLike[str] | None = None
+    weights: str | os.PathLike[str] | Mtcnn | None = None
     _: KW_ONLY
     device: str | torch.device = "cpu"
     confidence: float = 0.95
@@ -83,8 +83,9 @@ class MtcnnDetector:
         Left and right eye, nose, left and right corner of the mouth. [] where no face is found.
 
         Raises:
-            MissingFileError: no folder is named, or it lacks a file.
-            CheckpointError: a file of the weights cannot be used.
+            MissingFileError: there is no folder, or it lacks a file.
+            CheckpointError, ConfigError: a file of the weights cannot be used.
+            MissingDependencyError: see `load_mtcnn`.
             ImageError: an image that `load_image` refuses.
         """
         upright = view_image(photo)
@@ -95,14 +96,10 @@ class MtcnnDetector:
 
     @once_property
     def _networks(self) -> Mtcnn:
-        folder = self.weights or os.environ.get(VARIABLE)
-        if not folder:
-            raise MissingFileError(
-                "MTCNN has no weights: none were given, and HYPERSTYLE_MTCNN is not set. Expected the folder with "
-                "pnet.npy, rnet.npy and onet.npy; the HyperStyle repository has it as "
-                "models/mtcnn/mtcnn_pytorch/src/weights."
-            )
-        return load_mtcnn(os.path.expanduser(os.fspath(folder))).to(self.device)
+        if isinstance(self.weights, Mtcnn):
+            return self.weights
+        folder = find_mtcnn() if self.weights is None else Path(os.path.expanduser(os.fspath(self.weights)))
+        return load_mtcnn(folder).to(self.device)
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ _SQUARE_COLOR, _POINT_COLOR, _BACKGROUND = (255, 196, 0), (0, 220, 130), (200, 2
 class AlignArguments(FaceArguments, ModelArguments):
     """For every photo: NAME.png, the aligned crop of its face (with --face all NAME_1.png, NAME_2.png, ...), and
     NAME_sheet.png, the photo with the landmarks and the square that was cut out, beside the crops. Faces are found by
-    the model's detector, or given by --landmarks. A photo that fails does not stop the others.
+    --aligner, or given by --landmarks. A photo that fails does not stop the others.
     """
 
     inputs: list[str] = positional(nargs="+", metavar="PHOTO", help="photo, folder of photos, or glob")
@@ -59,8 +59,10 @@ def run(args: AlignArguments) -> int:
         detector = inverter.aligner
         if detector is None:
             raise ConfigError(
-                f"the model {args.model!r} finds no faces: its domain is {inverter.model.domain.name!r}. Choose "
-                "another --model, or give --landmarks."
+                "--aligner none finds no faces. Leave it out, or give --landmarks."
+                if args.aligner == "none"
+                else f"the model {args.model!r} finds no faces: its domain is {inverter.model.domain.name!r}. Choose "
+                "an --aligner or another --model, or give --landmarks."
             )
 
     def align_photo(path: Path, name: str) -> list[Path]:

@@ -134,7 +134,14 @@ class ModelArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class FaceArguments:
-    """Which face of a photo is taken."""
+    """What finds the faces of a photo, and which of them is taken."""
+
+    aligner: str = flag(
+        default="auto",
+        metavar="NAME",
+        help="what finds faces: auto (the model's own, else dlib or MTCNN, if their files are on this machine), dlib "
+        "(downloads its file), dlib:FILE, mtcnn, mtcnn:FOLDER or none (default: auto)",
+    )
 
     face: Face = flag(
         type=_face,
@@ -155,17 +162,20 @@ class FaceArguments:
             what: their name in the message.
 
         Raises:
-            ConfigError: `--face` or `--sideways` with `--landmarks`; one of these three with `--align no`; a single
-                file of landmarks for several images.
+            ConfigError: `--aligner`, `--face` or `--sideways` with `--landmarks`; one of these four with `--align no`;
+                `--face` or `--sideways` with `--aligner none`; a single file of landmarks for several images.
         """
         flags: list[str] = []
         reason = ""
         if isinstance(self, InversionArguments) and self.align == "no":
-            flags = given_flags(self, "face", "sideways", "landmarks")
+            flags = given_flags(self, "aligner", "face", "sideways", "landmarks")
             reason = "--align no, which takes images as they are"
         elif self.landmarks is not None:
-            flags = given_flags(self, "face", "sideways")
+            flags = given_flags(self, "aligner", "face", "sideways")
             reason = "--landmarks, which says where the face is, so that none is looked for"
+        elif self.aligner == "none":
+            flags = given_flags(self, "face", "sideways")
+            reason = "--aligner none, which looks for no face"
         if flags:
             raise ConfigError(f"{', '.join(flags)} with {reason}. Leave out one or the other.")
         if images > 1 and self.landmarks is not None and not self.landmarks.is_dir():
@@ -228,21 +238,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def load_inverter(args: ModelArguments | argparse.Namespace) -> HyperStyleInverter:
     """An inverter with the model that `--model` names, on `--device`.
 
-    With `--sideways`, for commands that have it, its face detector also searches photos turned by 90, 180 and 270
-    degrees.
+    Its aligner is that of `--aligner` and `--sideways`, for commands that look for faces and have them.
 
     Raises:
-        ConfigError: `--sideways` for a model without dlib's detector.
+        ConfigError: an unknown `--aligner`, or `--sideways` for a model of other images than faces.
         HyperStyleError: what `HyperStyleInverter.from_pretrained` raises.
     """
-    from hyperstyle.align.dlib_detector import DlibDetector
+    from hyperstyle.align.aligners import find_aligner
     from hyperstyle.inverter import HyperStyleInverter
 
-    inverter = HyperStyleInverter.from_pretrained(args.model, device=args.device)
-    if vars(args).get("sideways"):  # a flag of the commands that look for faces
-        if not isinstance(inverter.aligner, DlibDetector):
-            raise ConfigError(f"--sideways is for dlib's face detector, which {args.model!r} has not. Leave it out.")
-        inverter.aligner.sideways = True
+    inverter = HyperStyleInverter.from_pretrained(args.model, device=args.device, aligner=vars(args).get("aligner"))
+    if vars(args).get("sideways"):
+        inverter.aligner = find_aligner(None, inverter.aligner, sideways=True)
     return inverter
 
 

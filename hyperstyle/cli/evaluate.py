@@ -36,15 +36,17 @@ _STUDIES = {  # of rendered photos, outside the package: what each measures, and
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentArguments(ResultArguments):
-    """Finds the faces in photos with the model's detector and with MTCNN, whose five points the published models of
-    faces were trained on, and prints how far the corners of the two crops are apart. Figures on rendered photos, whose
-    landmarks are known, are made by `python -m examples.avatars.studies.alignment` in a checkout of the source.
+    """Finds the faces in photos with --aligner and with MTCNN, whose five points the published models of faces were
+    trained on, and prints how far the corners of the two crops are apart. Figures on rendered photos, whose landmarks
+    are known, are made by `python -m examples.avatars.studies.alignment` in a checkout of the source.
     """
 
     aligner: str = flag(
-        choices=("model", "dlib"),
-        default="model",
-        help="the model's own, or dlib's frontal face detector with the published predictor (default: model)",
+        type=lambda name: "auto" if name == "model" else name,  # as version 0.1 spelled it
+        default="auto",
+        metavar="NAME",
+        help="the detector that MTCNN is compared with: auto (the model's own, else dlib, if its file is on this "
+        "machine), dlib (downloads its file), dlib:FILE or mtcnn:FOLDER (default: auto)",
     )
     photos: Path | None = flag(check=a_folder, metavar="FOLDER", help="photos to compare on")
     mtcnn: Path | None = flag(check=a_folder, metavar="FOLDER", help="the published weights of MTCNN")
@@ -97,17 +99,15 @@ def _run_alignment(args: AlignmentArguments) -> int:
     if args.photos is None or args.mtcnn is None:
         raise ConfigError("--photos and --mtcnn go together: photos, and the weights of the detector to compare with.")
     from hyperstyle.align import mtcnn
-    from hyperstyle.align.dlib_detector import DlibDetector
     from hyperstyle.cli.evaluate_text import differences_text
     from hyperstyle.evaluation.alignment import compare_detectors, photos_of
 
     photos = photos_of(args.photos)
     inverter = load_inverter(args)
-    detector = inverter.aligner if args.aligner == "model" else DlibDetector()
-    if detector is None:
+    if inverter.aligner is None:
         raise ConfigError("this model has no aligner. Use one that has, or --aligner dlib.")
     with progress_bar(args.quiet) as show:
-        differences = compare_detectors(detector, mtcnn.MtcnnDetector(args.mtcnn), photos.images, show)
+        differences = compare_detectors(inverter.aligner, mtcnn.MtcnnDetector(args.mtcnn), photos.images, show)
     print(differences_text(differences))
     content = {"aligner": args.aligner, "differences": differences}
     args.write_json(inverter, {"pictures": {"count": len(photos.images)}, **content})

@@ -33,6 +33,7 @@ _TYPES: dict[str, tuple[type, str | None]] = {"int": (int, "N"), "float": (float
 _KEYWORDS = (
     "accept_third_party",
     "align",
+    "aligner",
     "face",
     "form",
     "landmarks",

@@ -71,6 +71,11 @@ class ReportArguments(StudyArguments):
     align: str = flag(
         choices=tuple(ALIGN), default="no", help="cut faces out of --data first (default: no, they are crops)"
     )
+    aligner: str = flag(
+        default="auto",
+        metavar="NAME",
+        help="what finds the faces of --data and --photos: auto, dlib[:FILE], mtcnn[:FOLDER] or none (default: auto)",
+    )
     optimized: int | None = flag(
         check=at_least(0),
         metavar="N",
@@ -149,7 +154,7 @@ def run(args: ReportArguments) -> int:
     )
 
     def load(name: str) -> HyperStyleInverter:
-        return HyperStyleInverter.from_pretrained(name, device=args.device)
+        return HyperStyleInverter.from_pretrained(name, device=args.device, aligner=args.aligner)
 
     inverter = load(args.model)
     if args.data is not None:

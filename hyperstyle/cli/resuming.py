@@ -21,7 +21,7 @@ from hyperstyle.io.files import sha256
 DEFAULT_BATCH_SIZE = 8
 """Images, or faces of one, that go through the networks at once where the device allows it."""
 
-_SETTINGS = ("method", "steps", "seed", "align", "face", "sideways")
+_SETTINGS = ("method", "steps", "seed", "align", "aligner", "face", "sideways")
 """The flags that change results."""
 
 

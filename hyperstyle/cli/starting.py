@@ -104,7 +104,7 @@ class EditingArguments(ModelArguments, InversionArguments):
                 raise MissingFileError(f"there is no file {str(file)!r}. Check the name.")
         if not inverted:
             return
-        if flags := given_flags(self, "method", "seed", "steps", "align", "face", "landmarks", "sideways"):
+        if flags := given_flags(self, "method", "seed", "steps", "align", "aligner", "face", "landmarks", "sideways"):
             raise ConfigError(
                 f"{', '.join(flags)}: for inverting an image, and {str(sources[0])!r} is inverted already. Leave out "
                 "what is for that, or give the image."

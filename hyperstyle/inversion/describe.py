@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 
 from hyperstyle.align import LandmarkDetector
+from hyperstyle.align.aligners import AutoDetector
 from hyperstyle.align.dlib_detector import DlibDetector
+from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.edits import Edit
 from hyperstyle.images import image_grid
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
@@ -74,6 +76,10 @@ def _aligner_in_words(model: Model, aligner: LandmarkDetector | None) -> str | N
     kind, folder = type(aligner).__name__, model.aligner
     if isinstance(aligner, DlibDetector) and folder is not None and aligner.predictor == folder / ALIGNER[1]:
         return f"{kind}, with the model's own {' and '.join(ALIGNER)}"
+    if isinstance(aligner, MtcnnDetector) and aligner.weights is not None and aligner.weights is model.mtcnn:
+        return f"{kind}, with the model's own mtcnn"
+    if isinstance(aligner, AutoDetector):
+        return f"{kind}: dlib, where its published predictor is on this machine, else MTCNN"
     return None if aligner is None else kind
 
 

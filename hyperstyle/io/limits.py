@@ -24,7 +24,7 @@ _DEEPEST = 1000
 _LARGE_INT = 1 << 64
 _MOST_LARGE_INTS = 1000  # states of random generators have some
 _MOST_COMPOSED_KEYS = 10_000
-_MOST_UNPACKED = 20  # times the size of a zip file; weights and images hardly shrink in one
+_MOST_UNPACKED = 20  # times the size of a packed file; weights and images hardly shrink in one
 _MOST_REPEATED = 32  # times the size of the storages; HyperStyle's files list one network for many layers
 _OLD_PYTORCH_PICKLES = 5  # magic number, protocol, system, content, names of the storages that follow
 _LARGEST_EMPTY = 1 << 20  # numbers in an empty tensor, if its axes of size 0 had size 1; networks get their sizes there
@@ -149,13 +149,18 @@ def _result(name: str, argument: object, items: list[_Value]) -> _Value:
     return _Value(1 + max(item.depth for item in items), sum(item.size for item in items) + _ITEM * len(items))
 
 
-# ---- zip files ----
+# ---- packed files ----
+
+
+def most_unpacked(size: int) -> int:
+    """The bytes that a packed file of `size` bytes may unpack to."""
+    return _FREE + _MOST_UNPACKED * size
 
 
 def check_records(records: Iterable[zipfile.ZipInfo], size: int) -> None:
     """Raises ValueError where records of a zip file unpack to far more than the `size` bytes that hold them."""
     unpacked = sum(record.file_size for record in records)
-    if unpacked > _FREE + _MOST_UNPACKED * size:
+    if unpacked > most_unpacked(size):
         raise ValueError(f"{unpacked:,} bytes packed into {size:,}")
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import Any, BinaryIO, Literal, TypeGuard
 
 import numpy as np
 import torch
@@ -228,6 +228,32 @@ def _bytes_of_text(text: str, encoding: object) -> bytes:
     if encoding != "latin1":
         raise WeightsError(f"it holds bytes written as {encoding!r}; only latin1 is read.")
     return text.encode("latin1")
+
+
+class ArrayHeader(metaclass=_Sealed):
+    """What joblib pickles in place of an array, whose numbers follow in the file, outside of the pickle.
+
+    Attributes:
+        shape: of the array.
+        dtype: of its numbers.
+        order: "C", or "F" where the first axis changes fastest.
+        padded: whether a byte with the number of bytes to skip stands before the numbers.
+    """
+
+    __slots__ = ("dtype", "order", "padded", "shape")
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Literal["C", "F"]
+    padded: bool
+
+    def __setstate__(self, state: Any) -> None:
+        shape, dtype, order = (state[name] for name in ("shape", "dtype", "order"))
+        if state["subclass"] is not _NDARRAY or not _are_sizes(shape) or not isinstance(dtype, _DType):
+            raise pickle.UnpicklingError("a numpy array without class, type or shape")
+        if order not in ("C", "F"):
+            raise pickle.UnpicklingError("a numpy array in an order that is not known")
+        self.shape, self.dtype, self.order = shape, dtype.dtype, order
+        self.padded = state.get("numpy_array_alignment_bytes") is not None  # none in files of joblib before 1.2
 
 
 # ---- NVIDIA's networks ----

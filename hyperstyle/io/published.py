@@ -153,6 +153,21 @@ def _cached(file: PublishedFile) -> Path | None:
     return Path(place) if isinstance(place, str) and file.is_at(Path(place)) else None
 
 
+def predictor_here() -> Path | None:
+    """The predictor file that is on this machine, as `find_predictor` finds it without the Hub; None without one.
+
+    Raises:
+        CheckpointError: as there, for the file that `HYPERSTYLE_LANDMARKS` names.
+    """
+    if configured := os.environ.get(VARIABLE):
+        return _check_file(Path(configured), f"named by {VARIABLE}")
+    for place in _likely_places():
+        if PREDICTOR.is_at(place):
+            _show_license()
+            return place
+    return None
+
+
 def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
     """The predictor file: the one given, else that of `HYPERSTYLE_LANDMARKS`, else the published one.
 
@@ -170,12 +185,8 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
     """
     if path is not None:
         return _check_file(Path(path), "given as the predictor")
-    if configured := os.environ.get(VARIABLE):
-        return _check_file(Path(configured), f"named by {VARIABLE}")
-    for place in _likely_places():
-        if PREDICTOR.is_at(place):
-            _show_license()
-            return place
+    if (here := predictor_here()) is not None:
+        return here
     try:
         place = fetch(PREDICTOR, accept_third_party=True)
     except HubError as error:

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
+from hyperstyle.align.aligners import AutoDetector
 from hyperstyle.align.decision import LandmarkDetector
 from hyperstyle.align.dlib_detector import DlibDetector
+from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folder, save_edit
 from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError, shown
@@ -31,6 +33,7 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.perception.attributes import AttributeNetwork
+from hyperstyle.networks.perception.mtcnn import Mtcnn
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
@@ -49,7 +52,7 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
     Args:
         model: the model, which may have been read from the same folder.
         folder: created if it does not exist.
-        dtype: type of the networks' weights on disk.
+        dtype: type of the networks' weights on disk, except MTCNN's, which are float32.
         keep_others: keep files of the folder that do not belong to this model, instead of deleting them.
 
     Raises:
@@ -76,7 +79,9 @@ def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torc
     """Writes all files of a model, with `text` as its text edits, into an empty folder."""
     hashes: dict[str, str] = {}
     for name, module in model.networks.items():
-        save_component(module, module.config, folder / name, dtype=dtype)
+        # MTCNN's weights stay those that were published.
+        precision = torch.float32 if isinstance(module, Mtcnn) else dtype
+        save_component(module, module.config, folder / name, dtype=precision)
         hashes[name] = sha256(folder / name / WEIGHTS)
     if model.aligner is not None:
         for name in ALIGNER:
@@ -164,7 +169,7 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
     Args:
         folder: with `hyperstyle.json`. Its writing is finished first if a process was killed (`finish_replacing`).
         device: of the networks.
-        dtype: of the networks, except attribute networks, which are always in float32.
+        dtype: of the networks, except attribute networks and MTCNN, which are always in float32.
 
     Raises:
         MissingFileError: `hyperstyle.json` or a file of a component is missing.
@@ -220,16 +225,16 @@ def load_model(
 
 
 def aligner_of(model: Model) -> LandmarkDetector | None:
-    """The detector of the model's own files, else dlib's; None where images of the domain are not aligned.
+    """The model's own detector: dlib's with the model's files, else its MTCNN; else what this machine has.
 
-    It reads its files when it is first called.
+    None where images of the domain are not aligned. Files are read at the first call.
     """
     if model.domain.aligner != "face":
         return None
-    if model.aligner is None:
-        return DlibDetector()
-    detector, predictor = (model.aligner / name for name in ALIGNER)
-    return DlibDetector(predictor, detector=detector)
+    if model.aligner is not None:
+        detector, predictor = (model.aligner / name for name in ALIGNER)
+        return DlibDetector(predictor, detector=detector)
+    return AutoDetector() if model.mtcnn is None else MtcnnDetector(model.mtcnn)
 
 
 def _read_network(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
@@ -237,7 +242,8 @@ def _read_network(name: str, folder: Path, device: torch.device, dtype: torch.dt
     network, config = COMPONENTS[name].network, COMPONENTS[name].config
     if name == "generator" and read_json(folder / CONFIG).get("type") == type_name(StyleGan1):
         network, config = StyleGan1, StyleGan1Config
-    precision = torch.float32 if network is AttributeNetwork else dtype  # metrics are always computed in float32
+    # Metrics are always computed in float32, and faces found.
+    precision = torch.float32 if network in (AttributeNetwork, Mtcnn) else dtype
     return load_component(network, config, folder, device=device, dtype=precision)
 
 

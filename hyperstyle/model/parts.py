@@ -129,6 +129,7 @@ class Model:
         evaluator: predicts attributes and identity embeddings, for `metrics`. Its component and folder are "judge".
         perceptual: a second attribute network, for losses. Losses never use the evaluator, which must not be optimized
             against.
+        mtcnn: finds the faces of photos, where the model has no `aligner` files.
 
     Raises:
         ConfigError: `parts` has an unknown name, or a network of another class than its component.

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hyperstyle.align.aligners import find_aligner
 from hyperstyle.errors import ConfigError, MissingFileError, TrainingWarning, warn
 from hyperstyle.inversion.file import read
 from hyperstyle.model.folder import aligner_of
@@ -42,12 +43,17 @@ def open_data(options: DataOptions, base: Model) -> TrainingData:
 
     Raises:
         ImageError: see `open_images`.
-        ConfigError: `align="auto"` without an aligner.
+        ConfigError: `align="auto"` without an aligner; an unknown aligner, or one with `align="no"`.
         MissingFileError, InversionError: no inversions, or of another generator.
     """
-    domain, aligner = base.domain, aligner_of(base) if options.align == "auto" else None
-    if options.align == "auto" and aligner is None:
-        raise ConfigError('data.align is "auto", and this domain has no aligner. Use "no", with crops as images.')
+    domain, aligner = base.domain, None
+    if options.align == "auto":
+        if domain.aligner == "face":
+            aligner = find_aligner(options.aligner, aligner_of(base))
+        if aligner is None:
+            raise ConfigError('data.align is "auto", and this domain has no aligner. Use "no", with crops as images.')
+    elif options.aligner != "auto":
+        raise ConfigError(f'data.aligner is {options.aligner!r}, and data.align is "no". Set that to "auto".')
     opened = partial(
         open_images, size=domain.input_size, content=domain.content_rows, aligner=aligner, workers=options.workers
     )

@@ -50,6 +50,7 @@ class DataOptions(_Options):
     flip: float = _option(0.5, "probability of a mirrored image; none are with inversions", least=0, most=1)
     workers: int = _option(2, "threads that read images", least=1)
     align: Literal["no", "auto"] = _option("no", "auto: cut out faces first, where images are no crops yet")
+    aligner: str = _option("auto", "what finds the faces: auto, dlib, dlib:FILE, mtcnn or mtcnn:FOLDER")
     inversions: str | None = _option(None, "folder of inversions, NAME.safetensors, whose codes replace the encoder's")
     size: int | None = _option(None, "size of the generator this configuration is for; others are refused")
 

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from hyperstyle.align import LandmarkDetector, crop, ffhq_quad
-from hyperstyle.align.mtcnn import VARIABLE, MtcnnDetector, find_faces, identity_crop
+from hyperstyle.align.mtcnn import MtcnnDetector, find_faces, identity_crop
 from hyperstyle.errors import ConfigError, ImageError, LandmarkError, MissingFileError
 from hyperstyle.images import to_pil
-from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
+from hyperstyle.networks.perception import mtcnn
+from hyperstyle.networks.perception.mtcnn import VARIABLE, Mtcnn, load_mtcnn
 
 PARTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
 TEMPLATE = np.array(
@@ -133,6 +134,13 @@ def test_only_faces_of_enough_confidence_count(weights: Path) -> None:
     assert MtcnnDetector(weights, confidence=chance + 1e-3)(gray_image(21)) == []
 
 
+def test_networks_that_are_passed_are_used_where_they_are(blind: Mtcnn) -> None:
+    detector = MtcnnDetector(blind, device="meta")
+    assert detector._networks is blind
+    (points,) = detector(gray_image(21))
+    np.testing.assert_allclose(points, 5 + 16 * PARTS, atol=1e-5)
+
+
 def test_a_photo_smaller_than_every_face_has_none(weights: Path) -> None:
     assert MtcnnDetector(weights)(gray_image(16)) == []
 
@@ -143,8 +151,9 @@ def test_the_weights_are_looked_for_at_the_first_call(
     with pytest.raises(MissingFileError, match="nowhere is no folder"):
         MtcnnDetector(tmp_path / "nowhere")(gray_image(21))
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(mtcnn, "_PACKAGE", "no_such_package")
     detector = MtcnnDetector()
-    with pytest.raises(MissingFileError, match=r"HYPERSTYLE_MTCNN is not set.*pnet\.npy"):
+    with pytest.raises(MissingFileError, match=r"HYPERSTYLE_MTCNN is not set.*pip install"):
         detector(gray_image(21))
     monkeypatch.setenv(VARIABLE, str(weights))
     assert len(detector(gray_image(21))) == 1

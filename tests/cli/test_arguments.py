@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperstyle.align.aligners import AutoDetector
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.cli.arguments import (
     InversionArguments,
@@ -151,16 +152,23 @@ def test_layers_are_names_or_numbers() -> None:
 def test_sideways_makes_the_detector_turn_photos(tiny_model_dir: Path) -> None:
     for flags, expected in (([], False), (["--sideways"], True)):
         aligner = load_inverter(parsed(tiny_model_dir, *flags)).aligner
-        assert isinstance(aligner, DlibDetector)
+        assert isinstance(aligner, AutoDetector)
         assert aligner.sideways == expected
 
 
-def test_sideways_is_refused_where_no_detector_of_dlib_is(
-    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sideways_is_refused_where_there_is_no_detector(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hyperstyle.inverter.aligner_of", lambda model: None)
-    with pytest.raises(ConfigError, match="--sideways is for dlib's face detector"):
+    with pytest.raises(ConfigError, match="sideways=True is for detectors that turn photos"):
         load_inverter(parsed(tiny_model_dir, "--sideways"))
+
+
+def test_an_aligner_is_chosen_by_name(tiny_model_dir: Path) -> None:
+    aligner = load_inverter(parsed(tiny_model_dir, "--aligner", "dlib:points.dat", "--sideways")).aligner
+    assert isinstance(aligner, DlibDetector)
+    assert (aligner.predictor, aligner.sideways) == ("points.dat", True)
+    assert load_inverter(parsed(tiny_model_dir, "--aligner", "none")).aligner is None
+    with pytest.raises(ConfigError, match="there is no aligner 'dilb'"):
+        load_inverter(parsed(tiny_model_dir / "nowhere", "--aligner", "dilb"))
 
 
 @pytest.mark.parametrize(
@@ -170,6 +178,11 @@ def test_sideways_is_refused_where_no_detector_of_dlib_is(
         (["--landmarks", "p.npy", "--face", "all", "--sideways"], "--face, --sideways with --landmarks"),
         (["--align", "no", "--sideways"], "--sideways with --align no, which takes images as they are"),
         (["--align", "no", "--landmarks", "p.npy"], "--landmarks with --align no"),
+        (["--landmarks", "p.npy", "--aligner", "dlib"], "--aligner with --landmarks"),
+        (["--align", "no", "--aligner", "mtcnn"], "--aligner with --align no"),
+        (["--aligner", "none", "--sideways", "--face", "1"], "--face, --sideways with --aligner none"),
+        (["--aligner", "none", "--landmarks", "p.npy"], "--aligner with --landmarks"),
+        (["--aligner", "mtcnn", "--face", "1"], None),
         (["--landmarks", "p.npy", "--align", "yes"], None),
         (["--sideways", "--face", "0"], None),
         (["--align", "no", "--face", "largest"], None),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from PIL import Image
 
 from hyperstyle import HyperStyleInverter
 from hyperstyle.cli import main
+from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from conftest import Portrait
@@ -62,7 +63,7 @@ def test_photos_are_compared_with_mtcnn(
     assert ["b.png", "70x64", "0", "1", "-", "-", "-"] in lines
     report = json.loads(Path("rows.json").read_text(encoding="utf-8"))
     assert set(report) == {"machine", "pictures", "aligner", "differences"}
-    assert (report["pictures"], report["aligner"]) == ({"count": 2}, "model")
+    assert (report["pictures"], report["aligner"]) == ({"count": 2}, "auto")
     differences = report["differences"]
     assert [(entry["photo"], entry["faces"]) for entry in differences] == [("a.png", [1, 1]), ("b.png", [0, 1])]
 
@@ -74,6 +75,24 @@ def test_a_model_without_an_aligner_says_so(
     Image.new("RGB", (64, 64)).save("a.png")
     assert main(["evaluate", "alignment", "--photos", ".", "--mtcnn", ".", "--quiet"]) == 2
     assert "this model has no aligner" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "aligner"), [([], "auto"), (["--aligner", "model"], "auto"), (["--aligner", "dlib:x"], "dlib:x")]
+)
+def test_the_aligner_is_one_of_the_names_or_model_as_before(
+    flags: list[str], aligner: str, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+
+    def load(args: Any) -> HyperStyleInverter:
+        given.append(args.aligner)
+        raise ConfigError("stop")
+
+    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", load)
+    Image.new("RGB", (64, 64)).save("a.png")
+    assert main(["evaluate", "alignment", "--photos", ".", "--mtcnn", ".", *flags]) == 2
+    assert given == [aligner]
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,7 @@ def test_a_wrong_word_gets_the_close_one_and_the_help_of_its_command(
         ("with method='hyperstyle+offsets', steps=50.", "with --method hyperstyle+offsets, --steps 50."),
         ("as DlibDetector(sideways=True) does", "as --sideways does"),
         ("take it with other_model=True.", "take it with --other-model."),
+        ("or use aligner='dlib', which", "or use --aligner dlib, which"),
         ("'face=1.png' and --edit face=2, a/face=3", "'face=1.png' and --edit face=2, a/face=3"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from hyperstyle.align.aligners import AutoDetector
+from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.model.parts import Model
@@ -236,6 +239,19 @@ class TestSplitting:
     def test_held_out_images_of_their_own_replace_the_share(self, folder: Path, base: Model) -> None:
         data = open_data(DataOptions(str(folder), str(folder / "deep")), base)
         assert (len(data.images), len(data.held_out)) == (7, 3)
+
+    def test_the_aligner_is_chosen_by_name(self, folder: Path, base: Model) -> None:
+        faces = replace(base, domain=replace(base.domain, aligner="face"))
+        for name, kind in (("auto", AutoDetector), ("mtcnn:weights", MtcnnDetector)):
+            data = open_data(DataOptions(str(folder), align="auto", aligner=name), faces)
+            assert isinstance(data.images._aligner, kind)
+        for align, aligner, message in (
+            ("auto", "none", "this domain has no aligner"),
+            ("auto", "mtcn", "there is no aligner 'mtcn'"),
+            ("no", "mtcnn", "data.aligner is 'mtcnn', and data.align is \"no\""),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                open_data(DataOptions(str(folder), align=align, aligner=aligner), faces)  # type: ignore[arg-type]
 
     def test_aligning_needs_an_aligner(self, folder: Path, base: Model) -> None:
         with pytest.raises(ConfigError, match=r'data.align is "auto", and this domain has no aligner'):
