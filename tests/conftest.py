@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hyperstyle.networks.stylegan2.generator import Generator
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test fetches the landmark predictor
+os.environ["HYPERSTYLE_HOME"] = os.path.join(os.path.dirname(__file__), "no-such-folder")  # nor uses installed models
 # One thread for each of the workers (pyproject.toml), and for the processes that tests start, unless set otherwise.
 torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hyperstyle.cli.checks import a_file, at_least
+from hyperstyle.cli.checks import a_file, a_folder, at_least
 from hyperstyle.cli.flags import command, flag, positional, switch
 from hyperstyle.domain import domain_named
 from hyperstyle.errors import ConversionWarning
@@ -26,6 +26,8 @@ def _named_file(text: str) -> tuple[str, Path]:
     name, equals, file = text.partition("=")
     if not (name and equals and file):
         raise argparse.ArgumentTypeError(f"{text!r}: expected the name of an edit and its file, as in age=age.pt")
+    if not Path(file).exists():
+        raise argparse.ArgumentTypeError(f"{file} is missing: {text!r} names the file of an edit")
     return name, Path(file)
 
 
@@ -75,6 +77,7 @@ class ConvertArguments:
         help="a published edit for this generator, such as age=age.pt; may stand several times",
     )
     mtcnn: Path | None = flag(
+        check=a_folder,
         metavar="DIR",
         help="MTCNN's published weights, pnet.npy, rnet.npy and onet.npy: they become the model's aligner",
     )

@@ -62,6 +62,14 @@ def _check(args: FetchArguments, collection: Collection) -> None:
         raise ConfigError(f"{args.name!r} is no model, so --convert makes no sense with it.")
     if args.convert and args.out is None:
         raise ConfigError("--convert needs --out DIR, the model folder to make.")
+    if not (collection.files or args.into or args.files or args.out):
+        from hyperstyle.io.hub import why_missing
+
+        raise ConfigError(why_missing(str(args.name)))
+    if args.into is not None:
+        from hyperstyle.io.opening import read_json
+
+        read_json(args.into / "hyperstyle.json")
     if args.into is not None and (others := given_flags(args, "files", "out", "convert", "keep")):
         raise ConfigError(f"--into with {', '.join(others)}: it only adds edits and an aligner. Leave out one of them.")
     if args.keep and (args.files or args.out is not None or not collection.domain):

@@ -12,6 +12,7 @@ from hyperstyle.convert.model import Conversion, convert
 from hyperstyle.errors import ConfigError, HubError, did_you_mean
 from hyperstyle.io import installed
 from hyperstyle.io.catalog import COLLECTIONS, Collection, PublishedFile
+from hyperstyle.io.hub import why_missing
 from hyperstyle.io.published import fetch
 
 
@@ -46,10 +47,7 @@ def install(
     say = on_progress or (lambda _: None)
     collection = model_collection(name)
     if not collection.files:
-        raise ConfigError(
-            f"the model {name!r} cannot be fetched: no host of its checkpoint is known. Get it from {collection.page}, "
-            f"convert it with `hyperstyle convert`, then add its edits: `hyperstyle fetch {name} --into FOLDER`."
-        )
+        raise ConfigError(why_missing(name))
     folder = installed.place(name)
     if installed.find(name) is not None:
         return folder

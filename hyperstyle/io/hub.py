@@ -99,11 +99,11 @@ def local_folder(name: str | os.PathLike[str]) -> Path | None:
     if (folder_of_installed := installed.find(text)) is not None:
         return folder_of_installed
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
-        raise ModelNotFoundError(_missing(text))
+        raise ModelNotFoundError(why_missing(text))
     return None
 
 
-def _missing(name: str) -> str:
+def why_missing(name: str) -> str:
     """Why there is no model of this name, which cannot be that of a repository, and the command that gets it."""
     collection = COLLECTIONS.get(name)
     if collection is None or not collection.domain:
@@ -115,8 +115,8 @@ def _missing(name: str) -> str:
     if not collection.files:
         return (
             f"the model {name!r} cannot be fetched: no host of its checkpoint is known. Get it from {collection.page}, "
-            f"run `hyperstyle convert CHECKPOINT --encoder W_ENCODER --domain {collection.domain} --out models/{name}`,"
-            f" and pass models/{name}."
+            f"convert it (`hyperstyle convert CHECKPOINT --encoder W_ENCODER --domain {collection.domain} --out "
+            f"models/{name}`), and add its edits: `hyperstyle fetch {name} --into models/{name}`."
         )
     accept = " --accept-third-party" if collection.needs_acceptance else ""
     hosts = " and ".join(dict.fromkeys(file.host.partition(":")[0] for file in collection.all_files))
