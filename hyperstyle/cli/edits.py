@@ -43,7 +43,7 @@ class AddArguments:
 
     file: Path = positional(metavar="FILE", help="the file, or the folder of a saved edit")
     model: str = flag(  # after the action, or as that of `EditsArguments` before it
-        default=argparse.SUPPRESS, metavar="DIR", help="folder of a model of your own (default: none)"
+        default=argparse.SUPPRESS, metavar="DIR", help="folder of a model of your own, or an installed model"
     )
     name: str = flag(required=True, help="what the edit is called; for GANSpace files a published name, cube")
     component: int | None = flag(help="of GANSpace components, which one, from 0 on")
@@ -99,7 +99,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _own_folder(folder: Path) -> Path:
-    """Raises ConfigError or MissingFileError unless the folder holds a model that is the user's own."""
+    """The folder of a model that is the user's own, or an installed one of this name.
+
+    Raises:
+        ConfigError: it is the bundled model. MissingFileError: it holds no model.
+    """
+    from hyperstyle.io import installed
     from hyperstyle.io.files import finish_replacing
     from hyperstyle.io.hub import BUNDLED
 
@@ -108,6 +113,8 @@ def _own_folder(folder: Path) -> Path:
             f"--model {str(folder)!r} is the bundled model, which stays as it is. Save a copy of it with "
             "`HyperStyleInverter().save_pretrained(DIR)` and add the edit there."
         )
+    if not folder.is_dir() and (installed_folder := installed.find(str(folder))) is not None:
+        return installed_folder
     finish_replacing(folder)
     if not (folder / _FILE).is_file():
         raise MissingFileError(f"--model {str(folder)!r} is no folder of a model: it has no {_FILE}.")

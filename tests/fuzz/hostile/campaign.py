@@ -71,6 +71,7 @@ def make_world(folder: Path) -> World:
     from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
     from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
+    os.environ["HYPERSTYLE_HOME"] = str(folder / "home")
     torch.manual_seed(0)
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
     generator = Generator(GeneratorConfig(32, channels=(16, 16, 16, 8), latent_width=16, mapping_layers=2))
@@ -119,6 +120,8 @@ def _doors(world: World) -> dict[str, tuple[str, list[str], tuple[str, ...]]]:
         "invert-config-yaml": (".yaml", ["invert", photo, *m, "--config", PLACE], ("yaml",)),
         "invert-config-json": (".json", ["invert", photo, *m, "--config", PLACE], ("json",)),
         "align": (".jpg", ["align", PLACE, *m], image),
+        "align-dlib": (".dat", ["align", photo, "--aligner", "dlib:" + PLACE], ("torch",)),
+        "align-mtcnn": ("", ["align", photo, "--aligner", "mtcnn:" + PLACE], ("npy",)),
         "align-landmarks": (".npy", ["align", photo, "--landmarks", PLACE, *m], ("npy",)),
         "edit-image": (".png", ["edit", PLACE, "--edit", "age=1", "--align", "no", *m], image),
         "edit-record": (".safetensors", ["edit", PLACE, "--edit", "age=1", *m], record),
@@ -133,6 +136,7 @@ def _doors(world: World) -> dict[str, tuple[str, list[str], tuple[str, ...]]]:
         "convert": (".pt", ["convert", PLACE, "--out", "converted", "--domain", "faces"], torch_kinds),
         "convert-pkl": (".pkl", ["convert", PLACE, "--out", "converted", "--domain", "faces"], ("torch",)),
         "convert-safetensors": (".safetensors", ["convert", PLACE, "--out", "converted"], record),
+        "fetch-into": ("", ["fetch", "faces", "--accept-third-party", "--into", PLACE], ("json",)),
         "edits-add": (".pt", ["edits", "add", PLACE, "--model", "model"], torch_kinds),
         "train": ("", [*images_of, PLACE], ("images",)),
         "train-zip": (".zip", [*images_of, PLACE], ("torch",)),

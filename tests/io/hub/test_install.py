@@ -150,8 +150,9 @@ def test_fetch_installs_a_model_that_has_a_name_everywhere(
     out = tmp_path / "older.png"
     edit = ["edit", str(photo[0]), "--landmarks", str(photo[1]), "--model", "faces", "--edit", "age=3"]
     edit += ["--paste-back", "--steps", "1", "--out", str(out), "--device", "cpu"]
-    before, first, again, listed, edited, info, removed, gone = run(
-        edit, FETCH, FETCH, ["models"], edit, ["info", "--model", "faces", "--json"],
+    add = ["edits", "add", str(shop.folder / "smile.pt"), "--model", "faces", "--name", "grin"]
+    before, first, again, listed, edited, added, info, removed, gone = run(
+        edit, FETCH, FETCH, ["models"], edit, add, ["info", "--model", "faces", "--json"],
         ["models", "remove", "faces"], ["models", "remove", "faces"],
     )  # fmt: skip
     assert before[0] == 2
@@ -165,7 +166,8 @@ def test_fetch_installs_a_model_that_has_a_name_everywhere(
     assert edited[0] == 0, edited[2]
     assert load_image(out).size == load_image(photo[0]).size
     description = json.loads(info[1])
-    assert set(description["edits"]) == {"age", "smile"}
+    assert added[0] == 0, added[2]
+    assert set(description["edits"]) == {"age", "smile", "grin"}
     assert description["edits"]["age"]["high"] == 5
     assert "Mtcnn" in description["aligner"]
     assert removed[0] == 0
