@@ -70,6 +70,12 @@ if hasattr(signal, "SIGHUP"):
 
 
 @pytest.fixture(autouse=True)
+def _no_mtcnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What models without an aligner of their own find must not depend on whether the package is installed."""
+    monkeypatch.setattr("hyperstyle.networks.perception.mtcnn._PACKAGE", "no_such_package")
+
+
+@pytest.fixture(autouse=True)
 def _fixed_seeds() -> None:
     random.seed(0)
     np.random.seed(0)

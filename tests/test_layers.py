@@ -48,6 +48,7 @@ HEAVY = (
     "huggingface_hub",
     "jinja2",
     "lpips",
+    "lz4",
     "numpy",
     "open_clip",
     "safetensors",

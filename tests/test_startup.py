@@ -24,6 +24,7 @@ LATER = (
     "gradio",
     "huggingface_hub",
     "lpips",
+    "lz4",
     "matplotlib",
     "open_clip",
     "safetensors",

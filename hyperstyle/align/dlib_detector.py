@@ -161,8 +161,8 @@ def _dlib() -> Any:
     except ImportError as error:
         raise MissingDependencyError(
             f"Finding faces needs dlib, which cannot be imported ({error}). Install it prebuilt, `pip install "
-            "dlib-bin`, or from source, `pip install dlib` (needs CMake and a C++ compiler); or pass another detector "
-            "as aligner, or landmarks=..., or images that are already cut out with align=False."
+            "dlib-bin`, or from source, `pip install dlib` (needs CMake and a C++ compiler); or pass "
+            "aligner='mtcnn', or landmarks=..., or images that are already cut out with align=False."
         ) from error
     return dlib
 

@@ -120,6 +120,11 @@ def run(args: ReportArguments) -> int:
 
     if args.adapt:
         raise ConfigError("--adapt: domain adaptation has left the report; examples/domain_adaptation.py shows it.")
+    if args.aligner != "auto" and args.photos is None and (args.data is None or args.align == "no"):
+        raise ConfigError(
+            f"--aligner {args.aligner} finds faces in --data with --align auto, and in --photos. Add one of them, "
+            "or leave it out."
+        )
     variants = [text.partition("=") for text in args.ablation]
     if wrong := [
         text for text, (name, equals, path) in zip(args.ablation, variants, strict=True) if not name or not path

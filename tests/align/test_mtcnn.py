@@ -16,7 +16,6 @@ from hyperstyle.align import LandmarkDetector, crop, ffhq_quad
 from hyperstyle.align.mtcnn import MtcnnDetector, find_faces, identity_crop
 from hyperstyle.errors import ConfigError, ImageError, LandmarkError, MissingFileError
 from hyperstyle.images import to_pil
-from hyperstyle.networks.perception import mtcnn
 from hyperstyle.networks.perception.mtcnn import VARIABLE, Mtcnn, load_mtcnn
 
 PARTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
@@ -151,7 +150,6 @@ def test_the_weights_are_looked_for_at_the_first_call(
     with pytest.raises(MissingFileError, match="nowhere is no folder"):
         MtcnnDetector(tmp_path / "nowhere")(gray_image(21))
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(mtcnn, "_PACKAGE", "no_such_package")
     detector = MtcnnDetector()
     with pytest.raises(MissingFileError, match=r"HYPERSTYLE_MTCNN is not set.*pip install"):
         detector(gray_image(21))

@@ -75,6 +75,14 @@ def test_photos_that_are_left_out_or_in_which_no_face_is_found_are_named(
     assert "1 file(s) of photos left out. broken.jpg: " in (out / "report.html").read_text(encoding="utf-8")
 
 
+def test_an_aligner_is_taken_where_faces_are_looked_for(photos: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
+    arguments = (str(tiny_model_dir), "--data", str(photos), "--out", str(tmp_path / "report"), *QUICK)
+    with pytest.raises(ConfigError, match="--aligner none finds faces in --data with --align auto, and in --photos"):
+        run(*arguments, "--aligner", "none")
+    with pytest.raises(ConfigError, match="there is no aligner 'mtcn'"):
+        run(*arguments, "--align", "auto", "--aligner", "mtcn")
+
+
 def test_a_configuration_file_of_version_0_1_is_understood(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

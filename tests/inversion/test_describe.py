@@ -30,7 +30,7 @@ def batch(inverter: HyperStyleInverter, count: int) -> Inversion:
 def test_an_inverter_says_what_it_is_in_a_line(tiny_inverter: HyperStyleInverter) -> None:
     assert str(tiny_inverter) == (
         "<HyperStyleInverter 'avatars': 32x32 px, float32 on cpu, method 'hyperstyle' (2 steps), batches of 8, "
-        "2 edits, faces found by DlibDetector>"
+        "2 edits, faces found by AutoDetector>"
     )
     model = tiny_inverter.model
     bare = HyperStyleInverter(model.generator, domain=model.domain)
