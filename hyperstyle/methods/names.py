@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from hyperstyle.errors import MethodError, did_you_mean
 
@@ -24,9 +25,9 @@ NAMES = (
 """In the order of `registry.METHODS`."""
 
 
-def split_names(method: str) -> list[str]:
-    """The names that a "+" joins; "optimize-w+" ends with one of its own. Raises MethodError for an unknown one."""
+def split_names(method: str, known: Collection[str] = NAMES) -> list[str]:
+    """The names that a "+" joins; "optimize-w+" ends with one of its own. Raises MethodError for one not in `known`."""
     names = re.split(r"\+(?=[^+])", method)  # "optimize-w++pti" -> "optimize-w+", "pti"
-    if unknown := [name for name in names if name not in NAMES]:
-        raise MethodError(f"no method {unknown[0]!r}. {did_you_mean(unknown[0], NAMES)}")
+    if unknown := [name for name in names if name not in known]:
+        raise MethodError(f"no method {unknown[0]!r}. {did_you_mean(unknown[0], known)}")
     return names

@@ -280,7 +280,7 @@ def resolve_method(
 def _split(method: MethodLike) -> list[Method | Refinement]:
     """The parts, see `split_names`."""
     if isinstance(method, str):
-        return [METHODS[name] for name in split_names(method)]
+        return [METHODS[name] for name in split_names(method, METHODS)]
     if isinstance(method, Sequence):
         return [part for element in method for part in _split(element)]
     if not callable(method) or isinstance(method, type):

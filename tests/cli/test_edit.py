@@ -192,8 +192,8 @@ def test_a_text_is_an_edit_of_a_model_that_knows_texts(
         (["me.png", "--edit", "age=2", "--out", "new/o.xyz"], "no image format belongs to the suffix '.xyz'"),
         (["me.safetensors", "--edit", "age=2", "--face", "1", "--steps", "0"], "--steps, --face: for inverting"),
         (["me.safetensors", "--edit", "age=2", "--align", "no", "--sideways"], "--align, --sideways: for inverting"),
-        (["me.safetensors", "--edit", "age=2", "--landmarks", "x.npy"], "--landmarks: for inverting"),
-        (["me.png", "--edit", "age=2", "--landmarks", "x.npy", "--sideways"], "--sideways with --landmarks"),
+        (["me.safetensors", "--edit", "age=2", "--landmarks", "me.png"], "--landmarks: for inverting"),
+        (["me.png", "--edit", "age=2", "--landmarks", "me.png", "--sideways"], "--sideways with --landmarks"),
         (["me.png", "--edit", "age=2", "--offsets", "frame"], "--offsets: for folders of frames and clips"),
         (["me.safetensors", "--edit", "age=2", "--smoothing", "0", "--rate", "12"], "--smoothing, --rate: for folders"),
         (

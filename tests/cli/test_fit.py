@@ -189,6 +189,7 @@ def test_styleclip_writes_what_edits_by_text_are_made_of_and_leaves_no_progress_
     workspace: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hyperstyle.edits.clip.OpenClip", StandIn)
+    Path("clip.pt").touch()
     assert fit("styleclip", tiny_model_dir, "--samples", "50", "--images", "1", "--clip", "clip.pt") == 0
     assert StandIn.options == {
         "weights": Path("clip.pt"),

@@ -36,6 +36,7 @@ COMMANDS = (
     "import",
     "info",
     "invert",
+    "models",
     "train",
 )
 Run = Callable[..., CompletedProcess[str]]

@@ -264,7 +264,7 @@ def test_a_pool_of_processes_that_are_spawned_sends_inversions_both_ways(
     [
         ("rows", 3, r"2 image\(s\) of 3 rows"),
         ("quality", {"l2": [1.0]}, "'quality: l2' has 1 values for 2 images"),
-        ("tuned", [0, 7], r"tuned parameters do not lie in 0\.\.1"),
+        ("tuned", [0, 7], r"the numbers of tuned parameters do not lie in 0\.\.1"),
     ],
 )
 def test_a_pickle_is_checked_against_the_model_as_a_file_is(
