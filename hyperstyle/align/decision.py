@@ -122,8 +122,7 @@ def decide(
         if_cropped = ", or align=False if it already is an aligned crop" if align == "auto" else ""
         raise NoFaceError(
             f"no face found in {name!r} ({size}). Faces that lie on their side are found by an aligner that turns the "
-            "photo, as DlibDetector(sideways=True) does; small ones in a closer crop. Or pass landmarks=..."
-            f"{if_cropped}."
+            f"photo, with sideways=True; small ones in a closer crop. Or pass landmarks=...{if_cropped}."
         )
     if face == "all":
         numbers = list(range(len(faces)))

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from hyperstyle.align.crop import Points
+from hyperstyle.align.turns import ScoredFaces, find_sideways
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
 from hyperstyle.images import reduce_to, view_image
 from hyperstyle.images.bands import levels_of
@@ -21,7 +22,6 @@ from hyperstyle.runtime.threads import once_property
 
 _POINTS = 68
 _MOST_DOUBLINGS = 4  # 256 times the pixels
-_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 
 
 @dataclass(eq=False)
@@ -89,12 +89,10 @@ class DlibDetector:
         _, faces = self._faces(upright)
         if faces or not self.sideways:
             return faces
-        turned = [(*self._faces(upright.transpose(turn)), turn) for turn in _TURNS]
-        _, faces, turn = max(turned, key=lambda result: result[0])
-        return [_turned_back(points, turn, upright.size) for points in faces]
+        return find_sideways(self._faces, upright)
 
-    def _faces(self, photo: Image.Image) -> tuple[float, list[Points]]:
-        """The highest score of a face (minus infinity where there is none), and the points of each."""
+    def _faces(self, photo: Image.Image) -> ScoredFaces:
+        """The faces of a photo as it is."""
         find, predict = self._loaded
         dlib = _dlib()
         reduced = reduce_to(photo, self.longest)
@@ -170,14 +168,3 @@ def _read(kind: Any, path: str | os.PathLike[str], what: str, trainer: str) -> A
             f"{place} cannot be read as a {what} of dlib's ({reason}). Expected a file that `dlib.{trainer}` wrote, "
             "whole and unpacked (bunzip2 for .bz2)."
         ) from error
-
-
-def _turned_back(points: Points, turn: Image.Transpose, size: tuple[int, int]) -> Points:
-    """Points of the photo turned like this, as points of the upright photo of (width, height)."""
-    x, y = points.T
-    right, bottom = size[0] - 1, size[1] - 1
-    if turn is Image.Transpose.ROTATE_90:
-        return np.stack([right - y, x], axis=1)
-    if turn is Image.Transpose.ROTATE_180:
-        return np.stack([right - x, bottom - y], axis=1)
-    return np.stack([y, bottom - x], axis=1)

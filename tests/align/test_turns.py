@@ -1,0 +1,70 @@
+"""Faces on turned copies of a photo: which turn is taken, and where its points are in the upright photo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hyperstyle.align.mtcnn import MtcnnDetector
+from hyperstyle.align.turns import ScoredFaces, find_sideways
+
+SIZE = (50, 30)
+MARKS = [(7, 4), (40, 9), (21, 25)]  # (x, y), none of them the mirror image of another
+LEVELS = (80, 160, 240)
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """Black, with three pixels of different levels."""
+    image = Image.new("RGB", SIZE)
+    for mark, level in zip(MARKS, LEVELS, strict=True):
+        image.putpixel(mark, (level, level, level))
+    return image
+
+
+def marks_of(photo: Image.Image) -> np.ndarray[Any, np.dtype[np.float64]]:
+    pixels = np.asarray(photo)[..., 0]
+    return np.array([np.argwhere(pixels == level)[0][::-1] for level in LEVELS], dtype=np.float64)
+
+
+@pytest.mark.parametrize("best", range(3))
+def test_the_turn_with_the_highest_score_is_taken_and_its_points_are_turned_back(photo: Image.Image, best: int) -> None:
+    searched: list[tuple[int, int]] = []
+
+    def find(turned: Image.Image) -> ScoredFaces:
+        searched.append(turned.size)
+        marks = marks_of(turned)
+        return (0.9, [marks, marks[::-1]]) if len(searched) - 1 == best else (0.8, [marks + 5])
+
+    first, second = find_sideways(find, photo)
+    assert searched == [(30, 50), (50, 30), (30, 50)]
+    np.testing.assert_array_equal(first, MARKS)
+    np.testing.assert_array_equal(second, MARKS[::-1])
+
+
+def test_without_a_face_on_any_turn_there_is_none(photo: Image.Image) -> None:
+    assert find_sideways(lambda turned: (-np.inf, []), photo) == []
+
+
+def test_mtcnn_turns_a_photo_only_where_it_finds_nothing_and_only_if_asked_to(
+    photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned = photo.transpose(Image.Transpose.ROTATE_90)
+    searched: list[tuple[int, int]] = []
+
+    def find(self: MtcnnDetector, image: Image.Image) -> ScoredFaces:
+        searched.append(image.size)
+        is_upright = image.tobytes() == photo.tobytes()
+        return (0.99, [marks_of(image)]) if is_upright else (-np.inf, [])
+
+    monkeypatch.setattr(MtcnnDetector, "_faces", find)
+    for detector in (MtcnnDetector(), MtcnnDetector(sideways=True)):
+        (points,) = detector(photo)
+        np.testing.assert_array_equal(points, MARKS)
+    assert searched == [SIZE] * 2
+    assert MtcnnDetector()(turned) == []
+    (points,) = MtcnnDetector(sideways=True)(turned)
+    np.testing.assert_array_equal(points, marks_of(turned))

@@ -1,0 +1,194 @@
+"""Photos that are made hard: where their faces are afterwards, and how detections are counted."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from examples.faces.hard_faces import Count, compare_corners, count_faces, count_table, hard_faces, is_found, main
+from examples.faces.variants import ANGLES, SIDES, Face, Points, Variant, cover, darken, shrink, side_by_side, turn
+from hyperstyle.align.crop import five_points
+from hyperstyle.align.mtcnn import MtcnnDetector
+from hyperstyle.errors import ConfigError, LandmarkError
+
+POINTS = np.array([(60, 50), (100, 55), (78, 80), (62, 101), (94, 104)], dtype=np.float64)
+COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
+FACE = Face(POINTS, (45, 20, 115, 120))
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """A black image with a disk of another color at each of the five points."""
+    image = Image.new("RGB", (170, 140))
+    draw = ImageDraw.Draw(image)
+    for (x, y), color in zip(POINTS.tolist(), COLORS, strict=True):
+        draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=color)
+    return image
+
+
+def centers(image: Image.Image) -> Points:
+    """Where the disks are: the mean position of the pixels of each color, [5,2]."""
+    pixels = np.asarray(image, dtype=float)
+    means = []
+    for color in COLORS:
+        weight = np.clip(1 - np.abs(pixels - color).sum(axis=2) / 150, 0, None)
+        y, x = np.mgrid[: image.height, : image.width]
+        means.append(((x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()))
+    return np.array(means)
+
+
+@pytest.mark.parametrize("degrees", [*ANGLES, 7.5, 270, -20])
+def test_the_points_turn_with_the_photo_which_stays_whole(photo: Image.Image, degrees: float) -> None:
+    np.testing.assert_allclose(centers(photo), POINTS, atol=1e-6)
+    turned, (points,) = turn(photo, [POINTS], degrees)
+    np.testing.assert_allclose(centers(turned), points, atol=0.1)
+    assert np.asarray(turned).max(axis=2).sum() >= np.asarray(photo).max(axis=2).sum()
+
+
+def test_a_turn_by_a_right_angle_is_that_of_pillow(photo: Image.Image) -> None:
+    for degrees, transpose in ((90, Image.Transpose.ROTATE_90), (180, Image.Transpose.ROTATE_180)):
+        assert turn(photo, [POINTS], degrees)[0].tobytes() == photo.transpose(transpose).tobytes()
+
+
+@pytest.mark.parametrize("scale", [0.9, 0.5, 0.37])
+def test_the_points_shrink_with_the_photo(photo: Image.Image, scale: float) -> None:
+    small, (points,) = shrink(photo, [POINTS], scale)
+    assert small.size == (round(170 * scale), round(140 * scale))
+    np.testing.assert_allclose(centers(small), points, atol=0.2)
+
+
+def test_a_photo_is_darkened_and_its_face_is_covered_by_half(photo: Image.Image) -> None:
+    assert darken(photo, 0.25).getextrema() == ((0, 64),) * 3
+    shown = {half: np.asarray(cover(photo, [FACE], half)) for half in ("lower", "upper", "left")}
+    for half, visible in (("lower", (0, 1)), ("upper", (3, 4)), ("left", (1, 4))):
+        for i, (x, y) in enumerate(POINTS.astype(int)):
+            if i in visible:
+                assert (shown[half][y, x] == COLORS[i]).all()
+            elif i != 2:  # the nose lies on the border
+                assert (shown[half][y, x] == 128).all()
+
+
+def test_photos_side_by_side_keep_their_faces(photo: Image.Image) -> None:
+    row = side_by_side([(photo, [FACE]), (photo, [FACE])])
+    assert len(row.points) == 2
+    half = row.image.width // 2
+    for start, points in zip((0, half), row.points, strict=True):
+        found = centers(row.image.crop((start, 0, start + half, row.image.height)))
+        np.testing.assert_allclose(found + np.array([start, 0]), points, atol=0.2)
+
+
+def test_a_face_is_found_within_a_tenth_of_the_distance_of_the_eyes_and_counted_once(photo: Image.Image) -> None:
+    eyes = float(np.hypot(*(POINTS[1] - POINTS[0])))
+    near, far = (POINTS + np.array([share * eyes, 0]) for share in (0.09, 0.11))
+    assert is_found(near, POINTS)
+    assert not is_found(far, POINTS)
+    variant = Variant("unchanged", "", photo, [POINTS, POINTS + 200])
+    assert count_faces(lambda image: [near, far], variant) == (1, 1)
+    assert count_faces(lambda image: [near, near], variant) == (1, 1)
+    assert count_faces(lambda image: [], variant) == (0, 0)
+    assert count_faces(lambda image: [POINTS + 201, near], variant) == (2, 0)
+
+
+def test_a_box_is_a_face_where_it_lies_around_the_points_at_the_size_of_one() -> None:
+    middle, eyes = POINTS.mean(axis=0), float(np.hypot(*(POINTS[1] - POINTS[0])))
+
+    def box(side: float, shift: float = 0.0) -> Points:
+        return np.array([middle - side * eyes / 2, middle + side * eyes / 2]) + np.array([shift * eyes, 0])
+
+    assert is_found(box(2.3), POINTS)
+    assert is_found(box(2.3, 0.45), POINTS)
+    for wrong in (box(2.3, 0.55), box(1.2), box(5)):
+        assert not is_found(wrong, POINTS)
+
+
+def test_every_variant_is_searched_by_every_detector(photo: Image.Image) -> None:
+    seen: list[Image.Image] = []
+
+    def detector(image: Image.Image) -> list[Points]:
+        seen.append(image)
+        return [POINTS]
+
+    counts = hard_faces({"a": (photo, [FACE]), "b": (photo, [FACE])}, {"one": detector, "none": lambda image: []})
+    single = 1 + len(ANGLES) + len(SIDES) + 3 + 3
+    assert len(counts) == 2 * (2 * single + 1)
+    assert len(seen) == 2 * single + 1
+    assert all(count.found == 0 for count in counts if count.detector == "none")
+    found = {(c.kind, c.amount): (c.found, c.false) for c in counts if (c.photo, c.detector) == ("a", "one")}
+    assert found["unchanged", ""] == found["darkened", "x 0.1"] == (1, 0)
+    assert found["turned", "15 degrees"] == (0, 1)
+    table = count_table(counts)
+    assert table.rows[0] == {"variant": "unchanged", "faces": 2, "one": "2", "none": "0"}
+    assert table.rows[1]["one"] == "0 (2)"
+    assert table.rows[-1]["faces"] == 2
+    assert isinstance(counts[0], Count)
+
+
+def test_the_points_of_a_rendered_portrait_are_followed(portrait: Any) -> None:
+    """A patch around each point, found again in the turned portrait by comparing pixels."""
+    photo, landmarks = portrait(3, (320, 400))
+    points = five_points(landmarks)
+    turned, (moved,) = turn(photo, [points], 30)
+    back, (again,) = turn(turned, [moved], -30)
+    np.testing.assert_allclose(again - points, (np.subtract(back.size, photo.size) / 2)[None].repeat(5, 0), atol=1e-9)
+    for (x, y), (u, v) in zip(points.round().astype(int), again.round().astype(int), strict=True):
+        before = np.asarray(photo, dtype=float)[y - 6 : y + 7, x - 6 : x + 7]
+        after = np.asarray(back, dtype=float)[v - 6 : v + 7, u - 6 : u + 7]
+        assert np.abs(before - after).mean() < 12
+
+
+# ---- with the published weights ----
+
+
+@pytest.mark.reference
+def test_the_command_writes_its_tables(reference_dir: Path, tmp_path: Path) -> None:
+    folder = reference_dir / "editing"
+    (tmp_path / "photos").mkdir()
+    for name in ("face_frontal", "car"):
+        (tmp_path / "photos" / f"{name}.jpg").write_bytes((folder / "photos" / f"{name}.jpg").read_bytes())
+    out, points = tmp_path / "out", folder / "golden" / "align.json"
+    arguments = [str(tmp_path / "photos"), "--mtcnn", str(folder / "weights" / "mtcnn"), "--out", str(out)]
+    assert main([*arguments, "--longest", "256", "--corners", str(points)]) == 0
+    with (out / "hard_faces.csv").open(encoding="utf-8") as file:
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    assert rows["unchanged"] == {"variant": "unchanged", "faces": "1", **dict.fromkeys(MTCNN, "1")}
+    assert (rows["turned, 90 degrees"]["MTCNN"][0], rows["turned, 90 degrees"]["sideways"]) == ("0", "1")
+    assert (out / "corners.md").read_text(encoding="utf-8").count("face_frontal") == 1
+
+
+MTCNN = ("MTCNN", "sideways", "doubled", "both")
+
+
+@pytest.mark.reference
+def test_corners_by_five_points_are_near_those_by_68(reference_dir: Path) -> None:
+    """The recorded 68 points are the five, rounded to whole pixels, and others around them.
+
+    Rounding moves a point by at most half a pixel each way. The square's center is between eyes and mouth and moves no
+    further than they do, 0.71 px; half its side, 2 times the distance between the eyes or 1.8 times that from eyes to
+    mouth, moves by up to 2 px each way, at a corner 2.83 px: 3.6 px in all.
+    """
+    folder = reference_dir / "editing"
+    rows = compare_corners(
+        folder / "photos", folder / "golden" / "align.json", MtcnnDetector(folder / "weights" / "mtcnn")
+    )
+    assert {row["photo"] for row in rows} == {"portrait_small", "face_frontal", "face_tilted"}
+    for row in rows:
+        assert row["mean"] <= row["largest"] < 3.6
+        assert row["largest"] < 0.01 * row["side"]
+
+
+def test_a_file_without_landmarks_is_refused(photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "me.png")
+    points = tmp_path / "points.json"
+    for text in ("[1]", "{", '{"me": {"landmarks": []}}', '{"me": 3}'):
+        points.write_text(text, encoding="utf-8")
+        with pytest.raises(LandmarkError, match="is no JSON file of landmarks"):
+            compare_corners(tmp_path, points, MtcnnDetector(tmp_path))
+    points.write_text(json.dumps({"you": {"landmarks68": [[0, 0]] * 68}}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="names no photo of"):
+        compare_corners(tmp_path, points, MtcnnDetector(tmp_path))
