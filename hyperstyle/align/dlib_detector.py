@@ -21,6 +21,7 @@ from hyperstyle.io.published import find_predictor
 from hyperstyle.runtime.threads import once_property
 
 _POINTS = 68
+_LOWEST_SCORE = 0.0  # of a face; dlib's own threshold
 _MOST_DOUBLINGS = 4  # 256 times the pixels
 
 
@@ -86,10 +87,9 @@ class DlibDetector:
             ImageError: an image that `load_image` refuses.
         """
         upright = view_image(photo)
-        _, faces = self._faces(upright)
-        if faces or not self.sideways:
-            return faces
-        return find_sideways(self._faces, upright)
+        if self.sideways:
+            return find_sideways(self._faces, upright, sure=_LOWEST_SCORE)
+        return self._faces(upright)[1]
 
     def _faces(self, photo: Image.Image) -> ScoredFaces:
         """The faces of a photo as it is."""
@@ -100,7 +100,7 @@ class DlibDetector:
         across, down = photo.width / reduced.width, photo.height / reduced.height
         faces = []
         with self._one_at_a_time:  # dlib releases the GIL while it works
-            boxes, scores, _ = dlib.fhog_object_detector.run(find, small, self.upsample, 0.0)
+            boxes, scores, _ = dlib.fhog_object_detector.run(find, small, self.upsample, _LOWEST_SCORE)
             for box in boxes:
                 # Both ends of dlib's boxes are part of them: they reach from `left` to `right + 1`.
                 left, right = round(box.left() * across), round((box.right() + 1) * across) - 1

@@ -15,19 +15,27 @@ ScoredFaces = tuple[float, list[Points]]
 _TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 
 
-def find_sideways(find: Callable[[Image.Image], ScoredFaces], photo: Image.Image) -> list[Points]:
-    """The faces in the photo turned by 90, 180 or 270 degrees, whichever has the face with the highest score.
+def find_sideways(find: Callable[[Image.Image], ScoredFaces], photo: Image.Image, *, sure: float) -> list[Points]:
+    """The faces in a photo, or, where none has the score `sure`, in it or a turned copy, whichever has the best face.
+
+    Copies are turned by 90, 180 and 270 degrees.
 
     Args:
         find: searches a photo.
         photo: upright.
+        sure: the score of a face from which on the photo is not turned.
 
     Returns:
         [N,2] points (x, y) of each face in pixel indices of the upright photo. [] where no turn shows a face.
     """
-    turned = [(*find(photo.transpose(turn)), turn) for turn in _TURNS]
-    _, faces, turn = max(turned, key=lambda result: result[0])
-    return [_turned_back(points, turn, photo.size) for points in faces]
+    score, faces = find(photo)
+    if score >= sure:
+        return faces
+    for turn in _TURNS:
+        turned_score, turned_faces = find(photo.transpose(turn))
+        if turned_score > score:
+            score, faces = turned_score, [_turned_back(points, turn, photo.size) for points in turned_faces]
+    return faces
 
 
 def _turned_back(points: Points, turn: Image.Transpose, size: tuple[int, int]) -> Points:

@@ -30,7 +30,7 @@ def marks_of(photo: Image.Image) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([np.argwhere(pixels == level)[0][::-1] for level in LEVELS], dtype=np.float64)
 
 
-@pytest.mark.parametrize("best", range(3))
+@pytest.mark.parametrize("best", range(4))
 def test_the_turn_with_the_highest_score_is_taken_and_its_points_are_turned_back(photo: Image.Image, best: int) -> None:
     searched: list[tuple[int, int]] = []
 
@@ -39,17 +39,29 @@ def test_the_turn_with_the_highest_score_is_taken_and_its_points_are_turned_back
         marks = marks_of(turned)
         return (0.9, [marks, marks[::-1]]) if len(searched) - 1 == best else (0.8, [marks + 5])
 
-    first, second = find_sideways(find, photo)
-    assert searched == [(30, 50), (50, 30), (30, 50)]
+    first, second = find_sideways(find, photo, sure=0.95)
+    assert searched == [(50, 30), (30, 50), (50, 30), (30, 50)]
     np.testing.assert_array_equal(first, MARKS)
     np.testing.assert_array_equal(second, MARKS[::-1])
 
 
 def test_without_a_face_on_any_turn_there_is_none(photo: Image.Image) -> None:
-    assert find_sideways(lambda turned: (-np.inf, []), photo) == []
+    assert find_sideways(lambda turned: (-np.inf, []), photo, sure=0.0) == []
 
 
-def test_mtcnn_turns_a_photo_only_where_it_finds_nothing_and_only_if_asked_to(
+def test_a_photo_with_a_sure_face_is_not_turned(photo: Image.Image) -> None:
+    searched: list[Image.Image] = []
+
+    def find(turned: Image.Image) -> ScoredFaces:
+        searched.append(turned)
+        return 0.95, [marks_of(turned)]
+
+    (points,) = find_sideways(find, photo, sure=0.95)
+    np.testing.assert_array_equal(points, MARKS)
+    assert searched == [photo]
+
+
+def test_mtcnn_turns_a_photo_only_where_no_face_is_sure_and_only_if_asked_to(
     photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turned = photo.transpose(Image.Transpose.ROTATE_90)
@@ -58,13 +70,14 @@ def test_mtcnn_turns_a_photo_only_where_it_finds_nothing_and_only_if_asked_to(
     def find(self: MtcnnDetector, image: Image.Image) -> ScoredFaces:
         searched.append(image.size)
         is_upright = image.tobytes() == photo.tobytes()
-        return (0.99, [marks_of(image)]) if is_upright else (-np.inf, [])
+        return (0.9995, [marks_of(image)]) if is_upright else (0.99, [np.zeros((3, 2))])
 
     monkeypatch.setattr(MtcnnDetector, "_faces", find)
     for detector in (MtcnnDetector(), MtcnnDetector(sideways=True)):
         (points,) = detector(photo)
         np.testing.assert_array_equal(points, MARKS)
     assert searched == [SIZE] * 2
-    assert MtcnnDetector()(turned) == []
+    (wrong,) = MtcnnDetector()(turned)
+    np.testing.assert_array_equal(wrong, np.zeros((3, 2)))
     (points,) = MtcnnDetector(sideways=True)(turned)
     np.testing.assert_array_equal(points, marks_of(turned))
