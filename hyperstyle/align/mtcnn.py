@@ -65,8 +65,9 @@ class MtcnnDetector:
         upsample: how often that copy is doubled first (0..2), for small faces: once, the points of faces of 20 px are
             about twice as near, and faces of 10 px are found, in four times the time.
         sideways: if no face is found, or none with a probability of 0.999, search the photo turned by 90, 180 and 270
-            degrees as well, which takes four times as long, and take the turn with the most probable face. In faces
-            that lie on their side MTCNN often sees wrong ones, of a lower probability.
+            degrees as well, which takes four times as long, and take the turn with the most probable face. If the photo
+            as it is shows a face, that one must have 0.999: MTCNN sees wrong faces in those that lie on their side, of
+            a lower probability.
 
     Raises:
         ConfigError: `confidence`, `longest` or `upsample` out of range.

@@ -16,9 +16,10 @@ _TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose
 
 
 def find_sideways(find: Callable[[Image.Image], ScoredFaces], photo: Image.Image, *, sure: float) -> list[Points]:
-    """The faces in a photo, or, where none has the score `sure`, in it or a turned copy, whichever has the best face.
+    """The faces in a photo or, where none has the score `sure`, perhaps in a turned copy of it.
 
-    Copies are turned by 90, 180 and 270 degrees.
+    Copies are turned by 90, 180 and 270 degrees; the one with the best face counts. Where the photo as it is shows
+    faces, though no sure one, only a sure face takes their place.
 
     Args:
         find: searches a photo.
@@ -31,11 +32,11 @@ def find_sideways(find: Callable[[Image.Image], ScoredFaces], photo: Image.Image
     score, faces = find(photo)
     if score >= sure:
         return faces
-    for turn in _TURNS:
-        turned_score, turned_faces = find(photo.transpose(turn))
-        if turned_score > score:
-            score, faces = turned_score, [_turned_back(points, turn, photo.size) for points in turned_faces]
-    return faces
+    turned = [(*find(photo.transpose(turn)), turn) for turn in _TURNS]
+    best_score, best_faces, turn = max(turned, key=lambda result: result[0])
+    if faces and best_score < sure:
+        return faces
+    return [_turned_back(points, turn, photo.size) for points in best_faces]
 
 
 def _turned_back(points: Points, turn: Image.Transpose, size: tuple[int, int]) -> Points:

@@ -30,14 +30,16 @@ def marks_of(photo: Image.Image) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([np.argwhere(pixels == level)[0][::-1] for level in LEVELS], dtype=np.float64)
 
 
-@pytest.mark.parametrize("best", range(4))
+@pytest.mark.parametrize("best", range(3))
 def test_the_turn_with_the_highest_score_is_taken_and_its_points_are_turned_back(photo: Image.Image, best: int) -> None:
     searched: list[tuple[int, int]] = []
 
     def find(turned: Image.Image) -> ScoredFaces:
         searched.append(turned.size)
         marks = marks_of(turned)
-        return (0.9, [marks, marks[::-1]]) if len(searched) - 1 == best else (0.8, [marks + 5])
+        if len(searched) == 1:
+            return -np.inf, []
+        return (0.9, [marks, marks[::-1]]) if len(searched) - 2 == best else (0.8, [marks + 5])
 
     first, second = find_sideways(find, photo, sure=0.95)
     assert searched == [(50, 30), (30, 50), (50, 30), (30, 50)]
@@ -47,6 +49,17 @@ def test_the_turn_with_the_highest_score_is_taken_and_its_points_are_turned_back
 
 def test_without_a_face_on_any_turn_there_is_none(photo: Image.Image) -> None:
     assert find_sideways(lambda turned: (-np.inf, []), photo, sure=0.0) == []
+
+
+@pytest.mark.parametrize(("turned_score", "is_turned"), [(0.94, False), (0.96, True)])
+def test_a_face_that_is_seen_as_it_is_gives_way_to_a_sure_one_only(
+    photo: Image.Image, turned_score: float, is_turned: bool
+) -> None:
+    def find(image: Image.Image) -> ScoredFaces:
+        return (0.9, [np.zeros((3, 2))]) if image is photo else (turned_score, [marks_of(image)])
+
+    (points,) = find_sideways(find, photo, sure=0.95)
+    np.testing.assert_array_equal(points, MARKS if is_turned else np.zeros((3, 2)))
 
 
 def test_a_photo_with_a_sure_face_is_not_turned(photo: Image.Image) -> None:
