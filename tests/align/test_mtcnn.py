@@ -163,7 +163,7 @@ def test_a_photo_is_enlarged_for_small_faces_and_its_points_are_those_of_the_pho
 
 @pytest.mark.parametrize("options", [{"confidence": 1.5}, {"confidence": -0.1}, {"longest": 0}, {"upsample": 3}])
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"expected a probability from 0 to 1.*and a side in pixels"):
+    with pytest.raises(ConfigError, match=r"expected a probability from 0 to 1.*a side in pixels.*doublings"):
         MtcnnDetector("folder", **options)
 
 

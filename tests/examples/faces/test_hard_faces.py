@@ -49,7 +49,10 @@ def test_the_points_turn_with_the_photo_which_stays_whole(photo: Image.Image, de
     np.testing.assert_allclose(centers(photo), POINTS, atol=1e-6)
     turned, (points,) = turn(photo, [POINTS], degrees)
     np.testing.assert_allclose(centers(turned), points, atol=0.3)  # a shift by half a pixel is more
-    assert np.asarray(turned).max(axis=2).sum() >= np.asarray(photo).max(axis=2).sum()
+    corners = np.array([(0, 0), (photo.width, 0), (0, photo.height), photo.size]) - 0.5
+    _, (moved,) = turn(photo, [corners], degrees)
+    assert moved.min() >= -0.5 - 1e-5
+    assert (moved <= np.array(turned.size) - 0.5 + 1e-5).all()
 
 
 def test_a_turn_by_a_right_angle_is_that_of_pillow(photo: Image.Image) -> None:
