@@ -156,9 +156,7 @@ def test_the_weights_are_looked_for_at_the_first_call(
 def test_a_photo_is_enlarged_for_small_faces_and_its_points_are_those_of_the_photo(weights: Path) -> None:
     assert MtcnnDetector(weights)(gray_image(16)) == []
     assert MtcnnDetector(weights, upsample=1)(gray_image(16)) != []  # searched at 32 px
-    points = np.array(
-        MtcnnDetector(weights, longest=21, upsample=1)(gray_image(84))
-    )  # reduced to 21 px, searched at 42
+    points = np.array(MtcnnDetector(weights, longest=21, upsample=1)(gray_image(84)))  # searched at 42 px
     enlarged = np.array(MtcnnDetector(weights)(gray_image(42)))
     np.testing.assert_allclose(points, (enlarged + 0.5) * 2 - 0.5, atol=1e-5)
 
