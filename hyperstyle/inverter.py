@@ -262,8 +262,8 @@ class HyperStyleInverter:
                 {"hyperstyle": 5, "pti": 100}. None is the default of each part.
             seed: of the noise in "optimize-w" and the samples in "pti"; None is the published one.
             align: "auto" aligns the face by landmarks, passed or detected, but takes a square image as a crop where its
-                face is aligned already or none is detected (`align.decision.decide`), and records its choice in
-                `Inversion.sources`; True aligns; False never does.
+                face is aligned already or, with a warning, where none is detected (`align.decision.decide`), and
+                records its choice in `Inversion.sources`; True aligns; False takes every image as an aligned crop.
             face: which of several detected faces: the largest, the one nearest to the center, an index into the
                 aligner's list, or "all": a batch of them, which `Inversion.paste_back` pastes back together.
             landmarks: [68,2] or [5,2] points in pixels of the upright photo; for a list of images, one for each.
@@ -282,8 +282,9 @@ class HyperStyleInverter:
 
         Warns:
             MemoryWarning: a batch did not fit into the memory of an optimizing method and was split.
-            QualityWarning: once, where crops (`align.prepare`) or reconstructions (`L2_WARN_THRESHOLD`,
-                `START_L2_WARN_THRESHOLD`) look wrong; and for so many steps of a network that they get worse.
+            QualityWarning: before inverting, of square images that are taken as crops with no face seen in them; once,
+                where crops (`align.prepare`) or reconstructions (`L2_WARN_THRESHOLD`, `START_L2_WARN_THRESHOLD`) look
+                wrong; and for so many steps of a network that they get worse.
         """
         if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
             raise ConfigError(f"batch_size={batch_size}: expected a whole number, 1 or more.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,18 @@ from PIL import Image
 
 from hyperstyle.align import LandmarkDetector
 from hyperstyle.align.aligners import AutoDetector
+from hyperstyle.align.dlib_detector import DlibDetector
+from hyperstyle.align.prepare import prepare
 from hyperstyle.errors import (
     AlignmentError,
     ConfigError,
     InversionError,
     LandmarkError,
+    MissingFileError,
     NoFaceError,
     QualityWarning,
 )
+from hyperstyle.images import to_tensor
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import L2_WARN_THRESHOLD, HyperStyleInverter
 
@@ -235,6 +240,83 @@ def test_align_may_be_a_number_that_equals_true_or_false(tiny_inverter: HyperSty
 
 
 # ---- warnings ----
+
+
+def unaligned_warnings(call: Callable[[], object]) -> list[str]:
+    """The warnings of a call about images that were taken as crops with no face seen in them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return [str(warning.message) for warning in caught if "taken as an aligned crop" in str(warning.message)]
+
+
+@pytest.mark.parametrize("kind", ["path", "image", "array", "tensor", "batch of one"])
+def test_a_square_image_without_a_face_is_warned_of_whatever_it_is(
+    tiny_inverter: HyperStyleInverter, tmp_path: Path, kind: str
+) -> None:
+    image = noise(1, (40, 40))
+    image.save(tmp_path / "me.png")
+    tensor = to_tensor(image)
+    given: Any = {
+        "path": tmp_path / "me.png",
+        "image": image,
+        "array": np.asarray(image),
+        "tensor": tensor,
+        "batch of one": tensor[None],
+    }[kind]
+    name = repr(str(given)) if kind == "path" else repr(type(given).__name__)
+    inverter = with_aligner(tiny_inverter, finding())
+    (text,) = unaligned_warnings(lambda: inverter.invert(given))
+    assert text.startswith(f"{name}: square and taken as an aligned crop, since no face was found in it.")
+    assert "landmarks=..." in text
+    assert "align=False" in text
+    assert unaligned_warnings(lambda: inverter.invert(given, align=False)) == []
+    points = FACE / 3 + (5, 5)
+    assert unaligned_warnings(lambda: inverter.invert(given, landmarks=points)) == []
+    assert unaligned_warnings(lambda: with_aligner(tiny_inverter, finding(points)).invert(given)) == []
+
+
+def test_a_list_is_warned_of_once_with_the_images_that_are_meant(
+    tiny_inverter: HyperStyleInverter, photo: Image.Image, tmp_path: Path
+) -> None:
+    def aligner(image: Image.Image) -> list[npt.NDArray[np.float64]]:
+        return [FACE, FACE + 1] if image.size == photo.size else []
+
+    noise(1, (40, 40)).save(tmp_path / "me.png")
+    images = [photo, to_tensor(noise(2, (40, 40))), tmp_path / "me.png", noise(3, (40, 40))]
+    inverter = with_aligner(tiny_inverter, aligner)
+    (text,) = unaligned_warnings(lambda: inverter.invert(images, face="all", batch_size=1))
+    assert text.startswith(f"image 2, {str(tmp_path / 'me.png')!r}, image 4: square and taken as an aligned crop")
+
+
+def test_images_that_were_prepared_before_are_warned_of_when_they_are_inverted(
+    tiny_inverter: HyperStyleInverter, tmp_path: Path
+) -> None:
+    noise(1, (40, 40)).save(tmp_path / "me.png")
+    domain = tiny_inverter.model.domain
+    prepared = prepare(tmp_path / "me.png", domain, aligner=None)
+    (text,) = unaligned_warnings(lambda: tiny_inverter.invert(prepared))
+    assert text.startswith(f"{str(tmp_path / 'me.png')!r}: square and taken as an aligned crop, since there is no alig")
+    explicit = prepare(tmp_path / "me.png", domain, aligner=None, align=False)
+    assert unaligned_warnings(lambda: tiny_inverter.invert(explicit)) == []
+
+
+def test_a_domain_without_alignment_takes_square_images_without_a_word(tiny_inverter: HyperStyleInverter) -> None:
+    plain = with_aligner(tiny_inverter, None, domain=replace(tiny_inverter.model.domain, name="cars", aligner="none"))
+    assert unaligned_warnings(lambda: plain.invert(noise(1, (40, 40)))) == []
+
+
+def test_a_missing_predictor_is_said_with_the_reason(
+    tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(self: DlibDetector, photo: Image.Image) -> list[npt.NDArray[np.float64]]:
+        raise MissingFileError("The landmark predictor is nowhere. Download it.")
+
+    monkeypatch.setattr(DlibDetector, "__call__", missing)
+    inverter = with_aligner(tiny_inverter, None)
+    assert isinstance(inverter.aligner, DlibDetector)
+    (text,) = unaligned_warnings(lambda: inverter.invert(noise(1, (40, 40))))
+    assert "since no face could be detected (The landmark predictor is nowhere). If it shows a face, pass" in text
 
 
 def mean_image(inverter: HyperStyleInverter) -> Image.Image:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from hyperstyle import HyperStyleInverter, Inversion, example_photo
+from hyperstyle import HyperStyleInverter, Inversion, QualityWarning, example_photo
+from hyperstyle.align import crop, ffhq_quad
+from hyperstyle.align.prepare import prepare
 from hyperstyle.domain import DOMAINS
 from hyperstyle.evaluation import held_out_avatars
 from hyperstyle.io.hub import BUNDLED
@@ -131,3 +136,32 @@ def test_extremes_of_edits_do_not_blow_out(sign: int, inverter: HyperStyleInvert
     for name, edit in inverter.edits.items():
         end = edit.info.high if sign > 0 else edit.info.low
         assert blown(few.edit(name, end).tensor) < blown(few.tensor) + 0.02, name
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_face_in_a_square_photo_is_aligned_unless_it_is_in_place(
+    inverter: HyperStyleInverter, portrait: Any, number: int
+) -> None:
+    """A square that is cut from a photo anyhow; then the aligned crop, as it is and tilted by 15 degrees."""
+    pytest.importorskip("dlib")
+    domain, aligner = inverter.model.domain, inverter.aligner
+    photo, landmarks = portrait(number, (640, 800))
+    (square,) = prepare(photo.crop((0, 80, 640, 720)), domain, aligner=aligner)
+    assert square.source.placement is not None
+    quad = ffhq_quad(landmarks - np.array([0, 80]))
+    distances = np.hypot(*(square.source.placement.footprint - quad).T)
+    assert distances.mean() < 0.05 * np.hypot(*(quad[1] - quad[0]))
+    aligned = crop(photo, landmarks, 512, 512).image
+    (in_place,) = prepare(aligned, domain, aligner=aligner)
+    assert in_place.source.placement is None
+    assert "its face is in place" in in_place.source.note
+    (tilted,) = prepare(aligned.rotate(15, Image.Resampling.BICUBIC), domain, aligner=aligner)
+    assert tilted.source.placement is not None
+    assert square.unaligned == in_place.unaligned == tilted.unaligned == ""
+
+
+def test_a_square_image_without_a_face_is_said_to_be_taken_as_a_crop(inverter: HyperStyleInverter) -> None:
+    pytest.importorskip("dlib")
+    ramp = torch.linspace(-1, 1, 96).expand(3, 96, 96)
+    with pytest.warns(QualityWarning, match=r"^'Tensor': square and taken as an aligned crop, since no face was found"):
+        inverter.invert(ramp, steps=0)

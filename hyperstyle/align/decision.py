@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal, Protocol, runtime_checkable
@@ -18,6 +18,8 @@ from hyperstyle.errors import (
     MissingDependencyError,
     MissingFileError,
     NoFaceError,
+    QualityWarning,
+    warn,
 )
 
 Align = bool | Literal["auto"]
@@ -28,6 +30,9 @@ MAX_MISPLACEMENT = 0.1
 large, or tilted by 8 degrees, has this value. For comparison: the landmarks that the bundled aligner finds on aligned
 crops have 0.02 on average, and 95 % of them have less than 0.04.
 """
+
+_AS_IT_IS = "square and taken as an aligned crop"
+_MOST_NAMES = 100  # images that one warning names
 
 
 @runtime_checkable
@@ -50,10 +55,13 @@ class Choice:
     Attributes:
         landmarks: [68,2] or [5,2] points that the crop is cut out by; None if the whole image is used as it is.
         note: what was decided and why, in words.
+        unaligned: where the image is taken as a crop although no face was seen in it: why none was, as a clause;
+            otherwise "".
     """
 
     landmarks: npt.ArrayLike | None
     note: str
+    unaligned: str = ""
 
 
 def decide(
@@ -69,7 +77,8 @@ def decide(
 
     Landmarks that are passed are always used, without a search for faces. Otherwise the aligner finds the faces. With
     align="auto", a square photo is used as it is, as an aligned crop, in these cases: one face is chosen and it is in
-    place (`MAX_MISPLACEMENT`); no face is found; there is no aligner; or dlib or its predictor file is missing.
+    place (`MAX_MISPLACEMENT`); no face is found; there is no aligner; or dlib or its predictor file is missing. In all
+    but the first, the choice says so in `unaligned`, which the caller passes on to the user (`warn_of_unaligned`).
 
     Args:
         photo: upright, RGB.
@@ -96,7 +105,7 @@ def decide(
     may_be_crop = align == "auto" and photo.width == photo.height
     if aligner is None:
         if may_be_crop:
-            return [_as_it_is("there is no aligner to find a face")]
+            return [_unaligned("there is no aligner to find a face")]
         raise AlignmentError(
             f"{name!r} ({size}) needs to be cut out around the face. Pass landmarks=... (68 or 5 points), an aligner "
             "that finds them, or a square image that is already cut out with align=False."
@@ -105,16 +114,15 @@ def decide(
         faces = aligner(photo)
     except (MissingDependencyError, MissingFileError) as error:
         if may_be_crop:
-            return [_as_it_is(f"no face could be detected ({str(error).partition('. ')[0]})")]
+            return [_unaligned(f"no face could be detected ({str(error).partition('. ')[0]})")]
         raise
     if not faces:
         if may_be_crop:
-            return [_as_it_is("no face was found in it")]
+            return [_unaligned("no face was found in it")]
         if_cropped = ", or align=False if it already is an aligned crop" if align == "auto" else ""
         raise NoFaceError(
             f"no face found in {name!r} ({size}). Faces that lie on their side are found by an aligner that turns the "
-            "photo, as DlibDetector(sideways=True) does; small ones in a closer crop. Or pass landmarks=..."
-            f"{if_cropped}."
+            f"photo, with sideways=True; small ones in a closer crop. Or pass landmarks=...{if_cropped}."
         )
     if face == "all":
         numbers = list(range(len(faces)))
@@ -128,7 +136,7 @@ def decide(
     if may_be_crop and len(numbers) == 1:
         distance = misplacement(faces[numbers[0]], photo.width)
         if distance <= MAX_MISPLACEMENT:
-            return [_as_it_is(f"its face is in place, within {distance:.1%} of the side")]
+            return [Choice(None, f"{_AS_IT_IS}: its face is in place, within {distance:.1%} of the side")]
     choices = []
     for number in numbers:
         which = face if face in ("largest", "center") else f"number {number}"
@@ -165,5 +173,31 @@ def misplacement(landmarks: npt.ArrayLike, side: int) -> float:
     return float(np.linalg.norm(ffhq_quad(landmarks) - frame, axis=1).mean() / side)
 
 
-def _as_it_is(reason: str) -> Choice:
-    return Choice(None, f"square and taken as an aligned crop: {reason}")
+def warn_of_unaligned(
+    images: Iterable[tuple[str, str]], *, remedy: str = "pass landmarks=... or an aligner that finds it"
+) -> None:
+    """Warns of images that were taken as crops although no face was seen in them: once for each reason, with the list.
+
+    Args:
+        images: what to call each image in the message, and `Choice.unaligned`; those for which that is "" are passed
+            over.
+        remedy: what to do where an image does show a face.
+
+    Warns:
+        QualityWarning: see above.
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in images:
+        if reason:
+            names.setdefault(reason, []).append(name)
+    for reason, those in names.items():
+        more = f" and {len(those) - _MOST_NAMES:,} more" if len(those) > _MOST_NAMES else ""
+        warn(
+            f"{', '.join(those[:_MOST_NAMES])}{more}: {_AS_IT_IS}, since {reason}. If it shows a face, {remedy}; if it "
+            "already is an aligned crop, align=False says so.",
+            QualityWarning,
+        )
+
+
+def _unaligned(reason: str) -> Choice:
+    return Choice(None, f"{_AS_IT_IS}: {reason}", reason)

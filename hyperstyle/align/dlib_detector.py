@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from hyperstyle.align.crop import Points
+from hyperstyle.align.turns import ScoredFaces, find_sideways
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
 from hyperstyle.images import reduce_to, view_image
 from hyperstyle.images.bands import levels_of
@@ -20,8 +21,8 @@ from hyperstyle.io.published import find_predictor
 from hyperstyle.runtime.threads import once_property
 
 _POINTS = 68
+_LOWEST_SCORE = 0.0  # of a face; dlib's own threshold
 _MOST_DOUBLINGS = 4  # 256 times the pixels
-_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 
 
 @dataclass(eq=False)
@@ -86,15 +87,12 @@ class DlibDetector:
             ImageError: an image that `load_image` refuses.
         """
         upright = view_image(photo)
-        _, faces = self._faces(upright)
-        if faces or not self.sideways:
-            return faces
-        turned = [(*self._faces(upright.transpose(turn)), turn) for turn in _TURNS]
-        _, faces, turn = max(turned, key=lambda result: result[0])
-        return [_turned_back(points, turn, upright.size) for points in faces]
+        if self.sideways:
+            return find_sideways(self._faces, upright, sure=_LOWEST_SCORE)
+        return self._faces(upright)[1]
 
-    def _faces(self, photo: Image.Image) -> tuple[float, list[Points]]:
-        """The highest score of a face (minus infinity where there is none), and the points of each."""
+    def _faces(self, photo: Image.Image) -> ScoredFaces:
+        """The faces of a photo as it is."""
         find, predict = self._loaded
         dlib = _dlib()
         reduced = reduce_to(photo, self.longest)
@@ -102,7 +100,7 @@ class DlibDetector:
         across, down = photo.width / reduced.width, photo.height / reduced.height
         faces = []
         with self._one_at_a_time:  # dlib releases the GIL while it works
-            boxes, scores, _ = dlib.fhog_object_detector.run(find, small, self.upsample, 0.0)
+            boxes, scores, _ = dlib.fhog_object_detector.run(find, small, self.upsample, _LOWEST_SCORE)
             for box in boxes:
                 # Both ends of dlib's boxes are part of them: they reach from `left` to `right + 1`.
                 left, right = round(box.left() * across), round((box.right() + 1) * across) - 1
@@ -179,14 +177,3 @@ def _read(kind: Any, path: str | os.PathLike[str], what: str, trainer: str) -> A
             f"{place} cannot be read as a {what} of dlib's ({reason}). Expected a file that `dlib.{trainer}` wrote, "
             "whole and unpacked (bunzip2 for .bz2)."
         ) from error
-
-
-def _turned_back(points: Points, turn: Image.Transpose, size: tuple[int, int]) -> Points:
-    """Points of the photo turned like this, as points of the upright photo of (width, height)."""
-    x, y = points.T
-    right, bottom = size[0] - 1, size[1] - 1
-    if turn is Image.Transpose.ROTATE_90:
-        return np.stack([right - y, x], axis=1)
-    if turn is Image.Transpose.ROTATE_180:
-        return np.stack([right - x, bottom - y], axis=1)
-    return np.stack([y, bottom - x], axis=1)

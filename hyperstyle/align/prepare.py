@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import Crop, crop_rgb, five_points
-from hyperstyle.align.decision import Align, Choice, Face, LandmarkDetector, decide
+from hyperstyle.align.decision import Align, Choice, Face, LandmarkDetector, decide, warn_of_unaligned
 from hyperstyle.align.seam import Frame
 from hyperstyle.align.source import Placement, Provenance
 from hyperstyle.domain import Domain
@@ -41,11 +41,13 @@ class Prepared:
         crop: [3,h,w] in [-1,1], the input of the encoder.
         source: the image that it came from, and where in it the crop lies; without a place if it was taken whole.
         doubt: what looks wrong about the crop, as a clause; "" if nothing does.
+        unaligned: see `decision.Choice`.
     """
 
     crop: Tensor
     source: Provenance
     doubt: str = ""
+    unaligned: str = ""
 
 
 Images = ImageSource | Prepared | Sequence[ImageSource | Prepared]
@@ -109,7 +111,7 @@ def prepare(
         provenance = Provenance(name, choice.note, photo, placement)
         size = domain.content_size if domain.sampling == "point" else domain.input_size
         network_input = domain.resize_to_input(to_tensor(resize(crop, size))[None])[0]
-        prepared.append(Prepared(network_input, provenance, doubt))
+        prepared.append(Prepared(network_input, provenance, doubt, choice.unaligned))
     return prepared
 
 
@@ -139,6 +141,9 @@ def prepare_all(
         ConfigError: an empty list, an unknown option, or no image left. LandmarkError: landmarks for another number of
             images. What `prepare` raises, unless images are skipped; of a list, an image without a path is called by
             its place, as in "image 2 of 3: ...".
+
+    Warns:
+        QualityWarning: images that were taken as crops although no face was seen in them, see `warn_of_unaligned`.
     """
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
@@ -148,20 +153,26 @@ def prepare_all(
     pairs = _pairs(images, landmarks)
     prepared: list[Prepared] = []
     failures: list[tuple[int, str]] = []
+    unaligned: list[tuple[str, str]] = []
     for i, (image, points) in enumerate(pairs):
-        if isinstance(image, Prepared):
-            prepared.append(image)
-            continue
+        has_name = len(pairs) == 1 or isinstance(image, Prepared | str | os.PathLike)
         try:
-            prepared += prepare(image, domain, aligner=aligner, align=choice, face=face, landmarks=points)
+            if isinstance(image, Prepared):
+                faces = [image]
+            else:
+                faces = prepare(image, domain, aligner=aligner, align=choice, face=face, landmarks=points)
         except HyperStyleError as error:
-            if len(pairs) > 1 and not isinstance(image, str | os.PathLike):  # else the message has its path
+            if not has_name:
                 error.args = (f"image {i + 1} of {len(pairs)}: {error}",)
             if on_error == "raise":
                 raise
             failures.append((i, str(error)))
+            continue
+        prepared += faces
+        unaligned += [(repr(each.source.name) if has_name else f"image {i + 1}", each.unaligned) for each in faces]
     if not prepared:
         raise ConfigError(f"none of the {len(pairs)} images could be used. The first failed with: {failures[0][1]}")
+    warn_of_unaligned(unaligned)
     return prepared, tuple(failures)
 
 

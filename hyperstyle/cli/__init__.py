@@ -50,6 +50,8 @@ from hyperstyle.io.files import removed_if_empty
 
 __all__ = ["build_parser", "main"]
 
+_NAMES = r"'[^']*'(?:, '[^']*')*"  # what a warning is about: one name, or several
+
 _ORDER = (
     *(demo, fetch, models, align, invert, edit, animate, edits, fit, convert, export, import_, train, evaluate, bench),
     info,
@@ -185,9 +187,9 @@ def _warnings_on_stderr() -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         kind = "" if issubclass(category, UserWarning) else f"{category.__name__}: "
         line = f"hyperstyle: warning: {kind}{as_flags(str(message))}"
-        same = re.sub(r"'[^']*'|[\d.]+", "", line)
+        same = re.sub(rf"{_NAMES}|[\d.]+", "", line)
         if same in first:
-            more.setdefault(same, []).extend(re.findall(r"'[^']*'", line)[:1])
+            more.setdefault(same, []).extend(re.findall(_NAMES, line)[:1])
             return
         first[same] = line
         print(line, file=sys.stderr)

@@ -173,7 +173,6 @@ def run(args: ReportArguments) -> int:
     print(page)
     sources = [images] if photos is None else [images, photos]
     for source in sources:
-        for what, files in (("left out", source.failures), ("taken as a crop", source.without_face)):
-            for name, reason in files:
-                print(f"  {what}: {name}: {' '.join(reason.split())}", file=sys.stderr)
+        for name, reason in source.failures:
+            print(f"  left out: {name}: {' '.join(reason.split())}", file=sys.stderr)
     return 1 if any(source.failures for source in sources) else 0

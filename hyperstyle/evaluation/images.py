@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from hyperstyle.align.decision import Align
+from hyperstyle.align.decision import Align, warn_of_unaligned
 from hyperstyle.align.prepare import prepare
 from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.evaluation.held_out import HELD_OUT, held_out_avatars
 from hyperstyle.images import list_images, to_pil, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
-
-_NO_FACE = re.compile("no face (was found|could be detected)|no aligner")  # in what `align.decision.decide` notes
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class EvaluationImages:
             folder are read and cropped anew at every call.
         digests: that of each crop, see `digest`.
         failures: (name, reason) of files that look like images and could not be read or cropped; they have no index.
-        without_face: (name, reason) of images in which no face was found: the whole image is their crop.
+        without_face: (name, reason) of images in which no face was seen: the whole image is their crop.
         files: the file of each image, for those of a folder; otherwise empty.
     """
 
@@ -85,6 +82,9 @@ def folder_images(
 
     Raises:
         ConfigError: no such folder, no image in it, or none that can be used.
+
+    Warns:
+        QualityWarning: of the images in `without_face`, once with the list.
     """
     if not os.path.isdir(folder):
         raise ConfigError(f"{str(folder)!r} is no folder: expected one with images to measure on.")
@@ -98,23 +98,26 @@ def folder_images(
 
     def read(file: Path) -> tuple[Tensor, str]:
         prepared = prepare(file, inverter.model.domain, aligner=inverter.aligner, align=align)[0]
-        return to_tensor(to_pil(prepared.crop)), "" if prepared.source.placement else prepared.source.note
+        return to_tensor(to_pil(prepared.crop)), prepared.unaligned
 
     for file in listing.images:
         name = file.relative_to(folder).as_posix()
         try:
-            crop, note = read(file)
+            crop, unaligned = read(file)
         except HyperStyleError as error:
             failures.append((name, str(error)))
         else:
             readable[name] = file
             digests.append(digest(crop))
-            if _NO_FACE.search(note):
-                without_face.append((name, note))
+            if unaligned:
+                without_face.append((name, unaligned))
         if count is not None and len(readable) == count:
             break
     if not readable:
         raise ConfigError(f"none of the {len(listing.images)} images in {str(folder)!r} can be used.{_first(failures)}")
+    warn_of_unaligned(
+        ((repr(name), reason) for name, reason in without_face), remedy="cut it out first, with `hyperstyle align`"
+    )
     files = tuple(readable.values())
     return EvaluationImages(
         folder.name,

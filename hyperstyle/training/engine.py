@@ -73,7 +73,8 @@ def train(task: Task, options: TrainOptions) -> Path:
 
     The folder of the run gets `config.json` (every option, device and domain as they were resolved), `log.jsonl` (a row
     for each step), checkpoints, `samples/`, curves for TensorBoard where it is installed, `unreadable.json` where
-    images were left out, and `model/`, a model folder that is replaced as a whole with each checkpoint.
+    images were left out, `unaligned.json` where some were taken as crops with no face seen in them, and `model/`, a
+    model folder that is replaced as a whole with each checkpoint.
 
     Returns:
         The model folder.
@@ -123,14 +124,16 @@ class _Run:
         self.data = open_data(options.data, task.base)
         self.optimizer = TaskOptimizer(task, options.optim)
         self.unreadable = dict(self.data.left_out)
+        self.unaligned: dict[str, str] = {}
 
     def step(self, i: int) -> dict[str, float]:
-        """One step of the optimizers; before a checkpoint, names of unreadable images are collected."""
+        """One step of the optimizers; before a checkpoint, unreadable and unaligned images are collected."""
         optim, data = self.options.optim, self.data
         images, indices = data.images.batch(i, optim.batch, optim.seed, data.flip, part=(rank(), world()))
         known = {} if data.codes is None else {"codes": data.codes(indices).to(self.optimizer.device)}
         if (i + 1) % self.options.run.save_every == 0 or i + 1 == optim.steps:
             self.unreadable.update(merge(data.images.failures))
+            self.unaligned.update(merge(data.images.unaligned))
         return self.optimizer.step(i, images.to(self.optimizer.device), **known)
 
     @torch.no_grad()
@@ -162,9 +165,14 @@ class _Run:
             save_image(grid, make_folder(self.folder / "samples") / f"{done:08d}.png")
 
     def save(self, done: int) -> None:
-        """Writes the model folder, which replaces the previous one atomically, and the list of unreadable images."""
-        if unreadable := self.unreadable | dict(self.data.held_out.failures):
-            write_json(self.folder / "unreadable.json", dict(sorted(unreadable.items())))
+        """Writes the model folder, replacing the previous one atomically, and lists of images that went wrong."""
+        held_out = self.data.held_out
+        for name, images in (
+            ("unreadable.json", self.unreadable | dict(held_out.failures)),
+            ("unaligned.json", self.unaligned | dict(held_out.unaligned)),
+        ):
+            if images:
+                write_json(self.folder / name, dict(sorted(images.items())))
         with self.optimizer.evaluation_mode():
             model = self.task.model()
             record = {"task": self.options.task, "steps": done, "pictures": Path(self.options.data.train).name}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hyperstyle.align.crop import crop
 from hyperstyle.align.decision import LandmarkDetector, decide
-from hyperstyle.errors import AlignmentError, ImageError, MissingDependencyError
+from hyperstyle.errors import AlignmentError, ImageError, MissingDependencyError, TrainingWarning, warn
 from hyperstyle.images import resize, to_tensor
 from hyperstyle.training.image_sources import Entries, Entry, find_entries
 
@@ -24,6 +24,9 @@ Batch = tuple[Tensor, tuple[int, ...]]
 
 class TrainingImages:
     """Images that are read on demand. Those that cannot be read are skipped, and listed in `failures`.
+
+    Square images in which the aligner finds no face are taken as aligned crops, and listed in `unaligned`; the first of
+    them gives a TrainingWarning.
 
     Args:
         entries: the images.
@@ -46,6 +49,7 @@ class TrainingImages:
         self._entries, self._left_out, self.size = entries.images, entries.left_out, size
         self._content, self._aligner, self._workers = content, aligner, workers
         self._failures: dict[str, str] = {}
+        self._unaligned: dict[str, str] = {}
         self._pool = ThreadPoolExecutor(workers)
         self._ahead = ThreadPoolExecutor(1)
         self._next: tuple[object, Future[Batch]] | None = None
@@ -62,6 +66,11 @@ class TrainingImages:
     def failures(self) -> Mapping[str, str]:
         """Name -> reason, for images that could not be read so far and for files that were left out at the start."""
         return self._left_out | self._failures
+
+    @property
+    def unaligned(self) -> Mapping[str, str]:
+        """Name -> reason, for images read so far that were taken as aligned crops with no face seen in them."""
+        return dict(self._unaligned)
 
     def _with(self, images: list[Entry]) -> TrainingImages:
         return TrainingImages(Entries(images, self._left_out), self.size, self._content, self._aligner, self._workers)
@@ -143,6 +152,8 @@ class TrainingImages:
             image = entry.read()
             if self._aligner is not None:
                 [choice] = decide(image, entry.name, aligner=self._aligner)
+                if choice.unaligned:
+                    self._note_unaligned(entry.name, choice.unaligned)
                 if choice.landmarks is not None:
                     image = crop(image, choice.landmarks, max(self.size), max(self.size)).image
         except (ImageError, AlignmentError, MissingDependencyError) as error:
@@ -154,6 +165,17 @@ class TrainingImages:
             rows = round(first * image.height / side), round(end * image.height / side)
             image = image.crop((0, rows[0], image.width, rows[1]))
         return to_tensor(resize(image, self.size))
+
+    def _note_unaligned(self, name: str, reason: str) -> None:
+        """Adds an image to `unaligned`; warns of the first."""
+        is_first = not self._unaligned
+        self._unaligned[name] = reason
+        if is_first:
+            warn(
+                f"{name!r} is square and taken as an aligned crop, since {reason}. All such images will be listed in "
+                'unaligned.json. Leave out those that are no aligned crops; where all are, data.align is "no".',
+                TrainingWarning,
+            )
 
 
 def open_images(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hyperstyle.align import LandmarkDetector, ffhq_quad
-from hyperstyle.align.decision import MAX_MISPLACEMENT, Choice, decide, misplacement
+from hyperstyle.align.decision import MAX_MISPLACEMENT, Choice, decide, misplacement, warn_of_unaligned
 from hyperstyle.errors import (
     AlignmentError,
     CheckpointError,
@@ -19,6 +20,7 @@ from hyperstyle.errors import (
     MissingDependencyError,
     MissingFileError,
     NoFaceError,
+    QualityWarning,
 )
 
 SQUARE = Image.new("RGB", (200, 200))
@@ -66,7 +68,7 @@ def test_landmarks_that_are_given_decide_and_nothing_is_looked_for() -> None:
 @pytest.mark.parametrize("landmarks", [face(99.5, 99.5, 200 * 0.87), face(99.5 + 0.09 * 200, 99.5, 200)])
 def test_a_square_image_whose_face_is_in_place_is_taken_as_it_is(landmarks: npt.NDArray[np.float64]) -> None:
     choice = decide_single(SQUARE, finding(landmarks))
-    assert choice.landmarks is None
+    assert (choice.landmarks, choice.unaligned) == (None, "")
     assert f"its face is in place, within {misplacement(landmarks, 200):.1%} of the side" in choice.note
     assert decide_single(SQUARE, finding(landmarks), align=True).landmarks is landmarks
 
@@ -87,6 +89,7 @@ def test_a_square_image_without_a_face_counts_as_a_crop() -> None:
     choice = decide_single(SQUARE, finding())
     assert choice.landmarks is None
     assert choice.note == "square and taken as an aligned crop: no face was found in it"
+    assert choice.unaligned == "no face was found in it"
 
 
 @pytest.mark.parametrize(("photo", "align"), [(PHOTO, "auto"), (PHOTO, True), (SQUARE, True)])
@@ -103,7 +106,7 @@ def test_without_dlib_or_its_file_a_square_image_counts_as_a_crop(error: type[Ex
     aligner = failing(error("No predictor here. Get it there."))
     choice = decide_single(SQUARE, aligner)
     assert choice.landmarks is None
-    assert "no face could be detected (No predictor here)" in choice.note
+    assert choice.unaligned == "no face could be detected (No predictor here)"
     for photo, align in ((PHOTO, "auto"), (SQUARE, True)):
         with pytest.raises(error, match="Get it there"):
             decide_single(photo, aligner, align=align)
@@ -115,7 +118,7 @@ def test_a_file_that_cannot_be_used_is_an_error_for_square_images_too() -> None:
 
 
 def test_without_an_aligner_only_square_images_are_taken() -> None:
-    assert "there is no aligner" in decide_single(SQUARE, None).note
+    assert decide_single(SQUARE, None).unaligned == "there is no aligner to find a face"
     for photo, align in ((PHOTO, "auto"), (SQUARE, True)):
         with pytest.raises(AlignmentError, match=r"landmarks=.*align=False"):
             decide_single(photo, None, align=align)
@@ -154,3 +157,35 @@ def test_another_word_for_a_face_is_refused_before_anything_is_looked_for(which:
 def test_what_an_aligner_returns_is_checked() -> None:
     with pytest.raises(LandmarkError, match=r"shape \[4, 2\]"):
         decide_single(SQUARE, finding(np.zeros((4, 2))))
+
+
+@pytest.mark.parametrize("degrees", [-30, -15, 15, 30, 90, 180])
+def test_a_face_that_is_tilted_in_a_square_image_is_cut_out(degrees: float) -> None:
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    tilted = (IN_FRAME - 99.5) @ np.array([(cos, sin), (-sin, cos)]) + 99.5
+    choice = decide_single(SQUARE, finding(tilted))
+    assert choice.landmarks is tilted
+    assert choice.unaligned == ""
+
+
+def test_one_warning_for_each_reason_names_all_its_images() -> None:
+    none, no_dlib = "no face was found in it", "no face could be detected (no dlib)"
+    with pytest.warns(QualityWarning) as caught:
+        warn_of_unaligned([("'a.png'", none), ("'b.png'", ""), ("'c.png'", no_dlib), ("'d.png'", none)])
+    first, second = (str(warning.message) for warning in caught)
+    assert first == (
+        "'a.png', 'd.png': square and taken as an aligned crop, since no face was found in it. If it shows a face, "
+        "pass landmarks=... or an aligner that finds it; if it already is an aligned crop, align=False says so."
+    )
+    assert second.startswith("'c.png': square and taken as an aligned crop, since no face could be detected (no dlib).")
+
+
+def test_a_warning_of_very_many_images_counts_those_it_does_not_name() -> None:
+    with pytest.warns(QualityWarning, match=r"^'0', .*'99' and 1,400 more: square"):
+        warn_of_unaligned((f"'{i}'", "no face was found in it") for i in range(1500))
+
+
+def test_images_that_are_aligned_are_not_warned_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_unaligned([("'a.png'", ""), ("'b.png'", "")])

@@ -13,7 +13,10 @@ import torch
 from PIL import Image
 
 from hyperstyle.align import LandmarkDetector, crop, ffhq_quad
+from hyperstyle.align.decision import decide
 from hyperstyle.align.mtcnn import MtcnnDetector, find_faces, identity_crop
+from hyperstyle.align.prepare import prepare
+from hyperstyle.domain import DOMAINS
 from hyperstyle.errors import ConfigError, ImageError, LandmarkError, MissingFileError
 from hyperstyle.images import to_pil
 from hyperstyle.networks.perception.mtcnn import VARIABLE, Mtcnn, load_mtcnn
@@ -157,9 +160,17 @@ def test_the_weights_are_looked_for_at_the_first_call(
     assert len(detector(gray_image(21))) == 1
 
 
-@pytest.mark.parametrize("options", [{"confidence": 1.5}, {"confidence": -0.1}, {"longest": 0}])
+def test_a_photo_is_enlarged_for_small_faces_and_its_points_are_those_of_the_photo(weights: Path) -> None:
+    assert MtcnnDetector(weights)(gray_image(16)) == []
+    assert MtcnnDetector(weights, upsample=1)(gray_image(16)) != []  # searched at 32 px
+    points = np.array(MtcnnDetector(weights, longest=21, upsample=1)(gray_image(84)))  # searched at 42 px
+    enlarged = np.array(MtcnnDetector(weights)(gray_image(42)))
+    np.testing.assert_allclose(points, (enlarged + 0.5) * 2 - 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"confidence": 1.5}, {"confidence": -0.1}, {"longest": 0}, {"upsample": 3}])
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"expected a probability from 0 to 1.*and a side in pixels"):
+    with pytest.raises(ConfigError, match=r"expected a probability from 0 to 1.*a side in pixels.*doublings"):
         MtcnnDetector("folder", **options)
 
 
@@ -314,3 +325,39 @@ def test_the_detector_takes_the_sure_faces_only(reference_dir: Path, recorded: d
     np.testing.assert_allclose(detected, points[0], atol=1e-6)
     (reduced,) = MtcnnDetector(detector.weights, longest=400)(photo)
     assert np.abs(reduced - detected).max() < 0.03 * np.hypot(*(detected[1] - detected[0])) * 2
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("name", ["portrait_small", "face_frontal"])
+@pytest.mark.parametrize("turn", ["ROTATE_90", "ROTATE_180", "ROTATE_270"])
+def test_a_face_on_its_side_or_head_is_found_where_the_photo_is_turned(
+    reference_dir: Path, recorded: dict[str, Any], name: str, turn: str
+) -> None:
+    photo, _, points = recorded[name]
+    lying = photo.transpose(Image.Transpose[turn])
+    weights = reference_dir / "editing" / "weights" / "mtcnn"
+    (found,) = MtcnnDetector(weights, sideways=True)(lying)
+    (x, y), right, bottom = points[0].T, photo.width - 1, photo.height - 1
+    turned = {"ROTATE_90": [y, right - x], "ROTATE_180": [right - x, bottom - y], "ROTATE_270": [bottom - y, x]}
+    np.testing.assert_allclose(found, np.stack(turned[turn], axis=1), atol=1e-6)
+    assert not any(np.abs(wrong - found).mean() < 20 for wrong in MtcnnDetector(weights)(lying))  # found, or none
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("name", "turned"), [("face_tilted", 0), ("face_frontal", 0), ("face_frontal", 20)])
+def test_a_tilted_or_off_center_face_in_a_square_photo_is_aligned(
+    reference_dir: Path, recorded: dict[str, Any], name: str, turned: float
+) -> None:
+    """face_frontal as it is lies in its square like a crop, and is aligned once it is turned or shifted."""
+    detector = MtcnnDetector(reference_dir / "editing" / "weights" / "mtcnn")
+    photo = recorded[name][0]
+    assert photo.width == photo.height
+    image = photo.rotate(turned, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128))
+    shifted = Image.new("RGB", (1400, 1400), (128, 128, 128))
+    shifted.paste(image, (30, 350))
+    for square in [image, shifted] if name == "face_tilted" or turned else [shifted]:
+        (choice,) = decide(square, name, aligner=detector)
+        assert choice.note == "cut out around a detected face (largest of 1)"
+        (prepared,) = prepare(square, DOMAINS["faces"], aligner=detector)
+        assert prepared.source.placement is not None
+        assert prepared.unaligned == ""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hyperstyle import ConfigError, Domain, HyperStyleInverter
+from hyperstyle import ConfigError, Domain, HyperStyleInverter, QualityWarning
 from hyperstyle.evaluation import held_out_avatars
 from hyperstyle.evaluation.images import digest, folder_images, held_out_images
 from hyperstyle.images import to_pil
@@ -113,7 +113,11 @@ def test_images_in_which_no_face_is_found_are_listed_where_one_was_looked_for(
     inverter = HyperStyleInverter(
         model.generator, model.encoder, model.hypernetwork, domain=model.domain, aligner=finder
     )
-    images = folder_images(tmp_path, inverter, align="auto")
+    with pytest.warns(
+        QualityWarning, match=r"^'none\.png': square and taken as an aligned crop, since no face was"
+    ) as said:
+        images = folder_images(tmp_path, inverter, align="auto")
+    assert len(said) == 1
     assert images.names == ("face.png", "none.png")
     ((name, reason),) = images.without_face
     assert (name, "no face was found" in reason) == ("none.png", True)

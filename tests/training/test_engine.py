@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hyperstyle.errors import CheckpointError, ConfigError, ImageError, TrainingWarning
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.training import data
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.images import TrainingImages
 from hyperstyle.training.options import TrainOptions, resolve, to_dict
@@ -128,6 +129,20 @@ def test_images_and_a_generator_become_a_model_that_inverts_and_edits(
     assert inversion.offset_codes is not None
     assert inversion.image.size == (32, 32)
     assert inversion.interpolate(inverter.invert(photos / "02.png", align=False), 3).tensor.shape == (3, 3, 32, 32)
+
+
+def test_images_that_are_taken_as_crops_with_no_face_seen_in_them_are_listed(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "aligner_of", lambda model: lambda photo: [])  # sees nothing
+    options = job("encoder", tmp_path / "run", data__align="auto", optim__steps=6)
+    with pytest.warns(TrainingWarning, match="is square and taken as an aligned crop, since no face was found in it"):
+        train(make_task(options), options)
+    unaligned, unreadable = (
+        set(json.loads((tmp_path / "run" / f"{name}.json").read_text())) for name in ("unaligned", "unreadable")
+    )
+    assert unaligned == {f"{i:02d}.png" for i in range(0, 24, 2)}  # the square ones
+    assert unreadable == {"broken.png", *(f"{i:02d}.png" for i in range(1, 24, 2))}
 
 
 def test_an_encoder_learns(encoder_run: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from hyperstyle.align.aligners import AutoDetector
 from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.domain import Domain
-from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.errors import ConfigError, ImageError, TrainingWarning
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.training.data import open_data
@@ -24,6 +24,7 @@ from hyperstyle.training.images import TrainingImages, open_images
 from hyperstyle.training.options import DataOptions
 
 SIZE = (32, 32)
+FACE_IN_PLACE = 32 * np.array([(0.375, 0.475), (0.625, 0.475), (0.5, 0.6), (0.4, 0.725), (0.6, 0.725)]) - 0.5
 
 
 def write_image(path: Path, level: int = 128, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path:
@@ -205,9 +206,16 @@ class TestPicturesOfAllKinds:
     def test_faces_are_cut_out_where_an_aligner_is_given(self, tmp_path: Path) -> None:
         write_image(tmp_path / "a.png", 200, (40, 30))
         write_image(tmp_path / "b.png", 200, (32, 32))
+        write_image(tmp_path / "c.png", 200, (32, 32))
         dataset = open_images(tmp_path, SIZE, aligner=lambda image: [])
-        assert len(dataset.load([0, 1])) == 1
+        with pytest.warns(TrainingWarning, match=r"^'b.png' is square and taken as an aligned crop, since no face"):
+            assert len(dataset.load([0, 1])) == 1
+        assert len(dataset.load([0, 1, 2])) == 2  # without a further warning, which would be an error here
         assert "no face found in 'a.png'" in dataset.failures["a.png"]
+        assert dataset.unaligned == dict.fromkeys(("b.png", "c.png"), "no face was found in it")
+        found = open_images(tmp_path, SIZE, aligner=lambda image: [FACE_IN_PLACE])
+        assert len(found.load([1, 2])) == 2
+        assert found.unaligned == {}
 
 
 class TestSplitting:
