@@ -25,6 +25,7 @@ MAX_CROP_SIZE = 8192
 _SMALLEST_SIDE = 2.0  # pixels; below, borders and blur round to nothing
 _LARGEST_RATIO = 8.0  # quad side over image side; landmarks that lie in the image stay below 6
 _BLUR_BLOCK = 1 << 22  # values that are convolved at a time, to bound the memory
+_Plane = npt.NDArray[np.float32]  # [H, W], one channel of an image
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,20 +251,27 @@ def _padded(
         values: Points = 1.0 - np.minimum(index / low, (length - 1 - index) / high)
         return values
 
-    fade = np.maximum(  # [1, W] and [H, 1] -> [H, W]
-        ramp(width, int(before[0]), int(after[0]))[None, :],
-        ramp(height, int(before[1]), int(after[1]))[:, None],
-    )
-    # The blur begins within the photo, a third of a ramp from its edge, and is complete at that edge.
-    weight_blur, weight_median = np.clip(fade * 3.0 + 1.0, 0.0, 1.0), np.clip(fade, 0.0, 1.0)
-    for channel in range(3):  # one at a time, for the memory
+    across = ramp(width, int(before[0]), int(after[0]))[None, :]  # [1, W]
+    down = ramp(height, int(before[1]), int(after[1]))[:, None]  # [H, 1]
+
+    def blend(plane: _Plane, target: _Plane, slope: float, offset: float) -> None:
+        """Moves `plane` towards `target` by the fade times `slope` plus `offset`; some rows at a time, for memory."""
+        step = max(_BLUR_BLOCK // width, 1)
+        for first in range(0, height, step):
+            part = slice(first, first + step)
+            weight = np.clip(np.maximum(across, down[part]) * slope + offset, 0.0, 1.0)
+            plane[part] += (target[part] - plane[part]) * weight
+
+    for channel in range(3):
         plane = pixels[..., channel]
-        plane += (_gaussian(plane, blur) - plane) * weight_blur
-        plane += (np.median(plane) - plane) * weight_median
-    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+        # The blur begins within the photo, a third of a ramp from its edge, and is complete at that edge.
+        blend(plane, _gaussian(plane, blur), 3.0, 1.0)
+        blend(plane, np.broadcast_to(np.median(plane), plane.shape), 1.0, 0.0)
+    np.clip(np.rint(pixels, out=pixels), 0, 255, out=pixels)
+    return Image.fromarray(pixels.astype(np.uint8))
 
 
-def _gaussian(plane: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
+def _gaussian(plane: _Plane, sigma: float) -> _Plane:
     """The same as `scipy.ndimage.gaussian_filter(plane, sigma)` of [H, W], computed with the Fourier transform.
 
     The published scripts use SciPy's filter. The values are equal (a test compares them): the errors of the transform,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Literal
 
@@ -21,8 +22,8 @@ from hyperstyle.images.color_modes import as_photo
 from hyperstyle.images.formats import check_opened
 from hyperstyle.moved import renamed_argument
 
-_PIXELS_AT_ONCE = 1 << 20  # photo pixels that are blended at a time, to bound the memory
-_LARGEST_SIDE = 4096  # of the crop at the photo's scale; for a still larger quad, sampling does the rest
+_PIXELS_AT_ONCE = 1 << 18  # photo pixels that are blended at a time, to bound the memory
+_LARGEST_SIDE = 2048  # to which a crop is enlarged; for a still larger quad, sampling does the rest
 
 
 @renamed_argument("match_colours", "match_colors")
@@ -74,6 +75,31 @@ def paste_back(
         ImageError: crops of wrong or different shapes, or not finite; a photo that is no PIL image, or that is
             not decoded yet and of a format that is not in `images.FORMATS`.
     """
+    return paste_all(
+        photo,
+        [(edited, quad, reference)],
+        mode=mode,
+        feather=feather,
+        match_colors=match_colors,
+        remove_ghosts=remove_ghosts,
+    )
+
+
+def paste_all(
+    photo: Image.Image,
+    faces: Sequence[tuple[Tensor | Image.Image, npt.ArrayLike, Tensor | Image.Image | None]],
+    *,
+    mode: Literal["difference", "replace"] = "difference",
+    feather: float = 0.1,
+    match_colors: bool = True,
+    remove_ghosts: bool = True,
+) -> Image.Image:
+    """`paste_back` of one face after the other, with the photo copied once.
+
+    Args:
+        photo, mode, feather, match_colors, remove_ghosts: see `paste_back`; so are the result and the errors.
+        faces: (edited, quad, reference) of each.
+    """
     if mode not in ("difference", "replace"):
         raise ConfigError(f"Unknown mode {mode!r}. Use 'difference' or 'replace'.")
     if isinstance(feather, bool) or not isinstance(feather, Real) or not 0 <= feather <= 0.5:
@@ -81,6 +107,34 @@ def paste_back(
     if not isinstance(photo, Image.Image):
         raise ImageError(f"The photo is of type {type(photo).__name__}; expected a PIL image, as Image.open gives it.")
     check_opened(photo, "The photo")
+    checked = [_checked(*face, mode) for face in faces]
+    upright = as_photo(photo, copy=False)
+    alpha = upright.getchannel("A") if upright.mode == "RGBA" else None
+    result = in_mode(upright, "RGB", copy=upright.im is photo.im)  # RGBA keeps its colors
+    del upright  # which of a turned RGBA photo is another copy
+    for (_, quad, _), (levels, unedited, frame) in zip(faces, checked, strict=True):
+        left, top, right, bottom = bounds = frame.bounds(*result.size)
+        if left >= right or top >= bottom:
+            raise AlignmentError(
+                f"The quad {quad_text(quad)} lies outside the photo of {result.width} x {result.height} px. "
+                "Give the photo that the crop was cut from, at its full size."
+            )
+        if unedited is not None:
+            layer = _difference(result, levels, unedited, frame, remove_ghosts)
+        else:
+            layer = _at_photo_scale(levels, frame)
+            if match_colors:
+                layer = layer + _enlarged(color_offset(result, levels, frame, feather), layer)
+        _blend(result, layer, frame, bounds, feather, mode)
+    if alpha is not None:
+        result.putalpha(alpha)
+    return result
+
+
+def _checked(
+    edited: Tensor | Image.Image, quad: npt.ArrayLike, reference: Tensor | Image.Image | None, mode: str
+) -> tuple[Tensor, Tensor | None, Frame]:
+    """A face that is put back: the edited crop and the unedited one in levels, and where they lie in the photo."""
     if mode == "replace" and reference is not None:
         raise ConfigError("A reference was given, and mode 'replace' has no use for it. Leave it out.")
     if mode == "difference" and reference is None:
@@ -95,26 +149,7 @@ def paste_back(
             f"The edited crop is {_size(levels)} and the reference {_size(unedited)}. "
             "Expected two crops of one size: the same generator's output with and without the edit."
         )
-    frame = Frame.of(quad)
-    result = as_photo(photo)
-    left, top, right, bottom = bounds = frame.bounds(*result.size)
-    if left >= right or top >= bottom:
-        raise AlignmentError(
-            f"The quad {quad_text(quad)} lies outside the photo of {result.width} x {result.height} px. "
-            "Give the photo that the crop was cut from, at its full size."
-        )
-    alpha = result.getchannel("A") if result.mode == "RGBA" else None
-    result = in_mode(result, "RGB", copy=False)  # RGBA keeps its colors
-    if unedited is not None:
-        layer = _difference(result, levels, unedited, frame, remove_ghosts)
-    else:
-        layer = _at_photo_scale(levels, frame)
-        if match_colors:
-            layer = layer + _enlarged(color_offset(result, levels, frame, feather), layer)
-    _blend(result, layer, frame, bounds, feather, mode)
-    if alpha is not None:
-        result.putalpha(alpha)
-    return result
+    return levels, unedited, Frame.of(quad)
 
 
 def _difference(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Frame, remove_ghosts: bool) -> Tensor:
@@ -129,7 +164,7 @@ def _difference(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Fr
     weight, color_gap = moved_edges(photo, edited, reference, frame)
     if not weight.any():
         return _at_photo_scale(change, frame)
-    height, width = _photo_scale(frame)
+    height, width = _photo_scale(frame, change)
     layer = torch.empty(1, 7, height, width)  # filled part by part, for the memory
     layer[:, :3] = _at_photo_scale(change, frame)
     layer[:, 3:6] = _at_photo_scale(edited, frame)
@@ -192,15 +227,18 @@ def _at_photo_scale(layer: Tensor, frame: Frame) -> Tensor:
     The sampling that follows then only has to rotate, shear and shift it. Downsampling is antialiased, so a large crop
     does not alias in a small photo.
     """
-    size = _photo_scale(frame)
+    size = _photo_scale(frame, layer)
     if layer.shape[2:] == size:
         return layer
     return F.interpolate(layer, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
-def _photo_scale(frame: Frame) -> tuple[int, int]:
-    """Height and width at which a crop has pixels as large as the photo's."""
-    width, height = (min(max(round(side), 1), _LARGEST_SIDE) for side in frame.sides)
+def _photo_scale(frame: Frame, crop: Tensor) -> tuple[int, int]:
+    """Height and width at which a crop [1, C, h, w] has pixels as large as the photo's, or as large as is useful."""
+    height, width = (
+        min(max(round(side), 1), max(present, _LARGEST_SIDE))
+        for side, present in zip(reversed(frame.sides), crop.shape[2:], strict=True)
+    )
     return height, width
 
 

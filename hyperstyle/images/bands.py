@@ -12,8 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-BAND_PIXELS = 1 << 22
+BAND_PIXELS = 1 << 18
 """How many pixels are converted at a time."""
+
+_TURN = Image.Transpose  # where a band of rows goes: after these turns it is one of columns, or is counted from the end
+_ROWS_TO_COLUMNS = (_TURN.TRANSPOSE, _TURN.ROTATE_270, _TURN.TRANSVERSE, _TURN.ROTATE_90)
+_LAST_ROW_FIRST = (_TURN.ROTATE_180, _TURN.FLIP_TOP_BOTTOM, _TURN.ROTATE_270, _TURN.TRANSVERSE)
 
 Box = tuple[int, int, int, int]
 """Columns and rows of pixels: left, top, and the ends right and bottom."""
@@ -41,11 +45,21 @@ def bands(box: Box, pixels: int | None = None) -> Iterator[Box]:
         yield left, first, right, min(first + rows, bottom)
 
 
-def convert_in_bands(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """A new image of this mode; `convert` is applied to some rows at a time, each pixel by itself."""
-    result = Image.new(mode, image.size)
-    for box in bands((0, 0, *image.size)):
-        result.paste(convert(cut(image, box)), box)
+def convert_in_bands(
+    image: Image.Image,
+    mode: str,
+    convert: Callable[[Image.Image], Image.Image],
+    turn: Image.Transpose | None = None,
+) -> Image.Image:
+    """A new image of this mode; `convert` is applied to some rows at a time, each pixel by itself, then the turn."""
+    width, height = image.size
+    result = Image.new(mode, (height, width) if turn in _ROWS_TO_COLUMNS else (width, height))
+    for box in bands((0, 0, width, height)):
+        part = convert(cut(image, box))
+        first = height - box[3] if turn in _LAST_ROW_FIRST else box[1]
+        result.paste(
+            part if turn is None else part.transpose(turn), (first, 0) if turn in _ROWS_TO_COLUMNS else (0, first)
+        )
     return result
 
 

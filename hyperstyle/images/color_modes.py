@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import AbstractContextManager
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -32,17 +33,22 @@ def upright(image: Image.Image) -> Image.Image:
 
     A turned image loses the metadata that hold its orientation. EXIF data that cannot be read are ignored.
     """
-    with quiet():
-        try:
-            orientation = image.getexif().get(_ORIENTATION, 1)
-        except _BROKEN_METADATA:
-            return image  # broken metadata; the pixels are good
-    if orientation not in _TURNS:
+    turn = turn_of(image)
+    if turn is None:
         return image
-    turned = image.transpose(_TURNS[orientation])
+    turned = image.transpose(turn)
     for key in _METADATA_WITH_ORIENTATION:
         turned.info.pop(key, None)
     return turned
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """The turn that the EXIF orientation of an image asks for; None for none, also where it cannot be read."""
+    with quiet():
+        try:
+            return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        except _BROKEN_METADATA:
+            return None  # broken metadata; the pixels are good
 
 
 def as_photo(image: Image.Image, *, copy: bool = True) -> Image.Image:
@@ -50,11 +56,9 @@ def as_photo(image: Image.Image, *, copy: bool = True) -> Image.Image:
 
     Colors become RGB as in `flatten`, but transparency stays (of images with 8 bits per channel). `copy` is as there.
     """
-    turned = upright(image)
-    copy = copy and turned is image
-    is_deep = turned.mode in ("I", "F") or turned.mode.startswith("I;16")
-    convert = to_rgba if has_alpha(turned) and not is_deep else flatten
-    photo = convert(turned, copy=copy)
+    is_deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
+    convert = to_rgba if has_alpha(image) and not is_deep else flatten
+    photo = convert(image, copy=copy, turn=turn_of(image))
     photo.info.clear()
     photo.info.update(metadata(image))
     return photo
@@ -85,19 +89,25 @@ def metadata(image: Image.Image) -> dict[str, bytes]:
     return entries
 
 
-def flatten(image: Image.Image, *, copy: bool = True) -> Image.Image:
+def flatten(image: Image.Image, *, copy: bool = True, turn: Image.Transpose | None = None) -> Image.Image:
     """A new RGB image without metadata; transparency is laid over white, 16 bits are scaled to 8.
 
     Args:
         image: of any mode.
         copy: False lets the result have its pixels in common with an image that is RGB already: write to neither.
+        turn: how it is turned (`turn_of`), in the same step: a turned copy in between would need as much memory again.
 
     Raises:
         ImageError: a gray of 32 bits or in floating point whose range is unclear.
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _deep_gray_as_rgb(image)
-    flat = convert_in_bands(image, "RGB", _on_white) if has_alpha(image) else in_mode(image, "RGB", copy=copy)
+        return _deep_gray_as_rgb(image, turn)
+    if has_alpha(image):
+        flat = convert_in_bands(image, "RGB", _on_white, turn)
+    elif turn is not None:
+        flat = convert_in_bands(image, "RGB", partial(in_mode, mode="RGB", copy=False), turn)
+    else:
+        flat = in_mode(image, "RGB", copy=copy)
     flat.info.clear()
     return flat
 
@@ -107,17 +117,23 @@ def has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def to_rgba(image: Image.Image, *, copy: bool = True) -> Image.Image:
+def to_rgba(image: Image.Image, *, copy: bool = True, turn: Image.Transpose | None = None) -> Image.Image:
     """A new RGBA image; colors are no longer multiplied by alpha where they were (modes RGBa and La).
 
-    `copy` is as in `flatten`.
+    `copy` and `turn` are as in `flatten`.
     """
-    return in_mode(image.convert("LA") if image.mode == "La" else image, "RGBA", copy=copy)
+    if turn is None and image.mode != "La":
+        return in_mode(image, "RGBA", copy=copy)
+    return convert_in_bands(image, "RGBA", _with_alpha, turn)
 
 
 def quiet() -> AbstractContextManager[None]:
     """Silences Pillow's warnings about unreadable metadata and large images (`MAX_PIXELS` is the limit here)."""
     return ignored_warnings("PIL")
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    return in_mode(image.convert("LA") if image.mode == "La" else image, "RGBA", copy=False)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -126,7 +142,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     return opaque.convert("RGB")
 
 
-def _deep_gray_as_rgb(image: Image.Image) -> Image.Image:
+def _deep_gray_as_rgb(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     """A gray of 16 or 32 bits or in floating point as an RGB image, scaled by its bit depth.
 
     Mode I;16 has 16 bits. Modes I and F do not say: values up to 255 are taken as 8 bits (for F, values up
@@ -146,4 +162,4 @@ def _deep_gray_as_rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(part).astype(np.float64)
         return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8)).convert("RGB")
 
-    return convert_in_bands(image, "RGB", scaled)
+    return convert_in_bands(image, "RGB", scaled, turn)

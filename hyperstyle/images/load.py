@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
-from hyperstyle.images.color_modes import as_photo, flatten, quiet, upright
+from hyperstyle.images.color_modes import as_photo, flatten, quiet, turn_of
 from hyperstyle.images.formats import MAX_PIXELS, check_opened, open_image
 from hyperstyle.io.limits import oddity
 
@@ -72,14 +72,13 @@ def load_image(source: ImageSource) -> Image.Image:
             value below 0, which is probably in [0, 1].
     """
     with _decoded(source) as image:
-        turned = upright(image)
-        return flatten(turned, copy=turned is source)
+        return flatten(image, copy=image is source, turn=turn_of(image))
 
 
 def view_image(source: ImageSource) -> Image.Image:
     """`load_image` for reading only: the pixels may be those of the PIL image that was given."""
     with _decoded(source) as image:
-        return flatten(upright(image), copy=False)
+        return flatten(image, copy=False, turn=turn_of(image))
 
 
 def load_photo(source: ImageSource) -> Image.Image:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.align import paste_back
+from hyperstyle.align.paste import paste_all
 from hyperstyle.align.source import Provenance, photo_of
 from hyperstyle.edits import Edit
 from hyperstyle.errors import InversionError, warn
@@ -326,10 +325,10 @@ class Inversion(Portable):
         base, quads = photo_of(self.sources, len(self), photo)
         mode = mode or ("replace" if self.unedited is None else "difference")
         before = (self.unedited or self).tensor if mode == "difference" else [None] * len(self)
-        put = partial(paste_back, mode=mode, feather=feather, match_colors=match_colors, remove_ghosts=remove_ghosts)
-        for quad, now, reference in zip(quads, self.tensor, before, strict=True):
-            base = put(base, now, quad, reference=reference)
-        return base
+        faces = list(zip(self.tensor, quads, before, strict=True))
+        return paste_all(
+            base, faces, mode=mode, feather=feather, match_colors=match_colors, remove_ghosts=remove_ghosts
+        )
 
     def metrics(self) -> dict[str, tuple[float, ...]]:
         """Distance from the inverted crop, a number per image: l2, ms_ssim; with an evaluator perceptual, identity.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from PIL import Image
 
-from hyperstyle.align import paste_back as paste
+from hyperstyle.align.paste import paste_all
 from hyperstyle.align.source import photo_of
 from hyperstyle.edits import Edit
 from hyperstyle.errors import ConfigError
@@ -115,10 +115,7 @@ def photos(inversion: Inversion, edited: Inversion, photo: ImageSource | None = 
     before = (inversion.unedited or inversion).tensor
     faces = edited.tensor.reshape(len(inversion), -1, *before.shape[1:])  # [F,S,3,H,W]
     for now in faces.unbind(1):
-        pasted = base
-        for quad, face, reference in zip(quads, now, before, strict=True):
-            pasted = paste(pasted, face, quad, reference=reference, mode="difference")
-        yield pasted
+        yield paste_all(base, list(zip(now, quads, before, strict=True)))
 
 
 def animate(

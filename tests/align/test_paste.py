@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,13 @@ import torch
 from PIL import Image
 
 from hyperstyle.align import crop, paste_back
+from hyperstyle.align.paste import _photo_scale, paste_all
+from hyperstyle.align.seam import Frame
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
 from hyperstyle.images import save_image
+
+if TYPE_CHECKING:
+    from conftest import RunPython
 
 Points = npt.NDArray[np.float64]
 
@@ -255,6 +261,53 @@ def test_tensors_batches_of_one_and_images_are_taken() -> None:
     for crop_ in (tensor, tensor[None], tensor.requires_grad_()):
         out = paste_back(photo, crop_, QUADS["enlarged"], mode="replace")
         assert np.abs(np.asarray(out, dtype=int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_faces_put_back_together_are_those_put_back_one_after_the_other(mode: str) -> None:
+    photo = waves(300, 240, 25).convert(mode)
+    if mode == "RGBA":
+        photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    before = photo.tobytes()
+    faces = [(torch.rand(3, 64, 64), QUADS[name], torch.rand(3, 64, 64)) for name in ("enlarged", "partly outside")]
+    expected = photo
+    for edited, quad, reference in faces:
+        expected = paste_back(expected, edited, quad, reference=reference)
+    assert paste_all(photo, faces).tobytes() == expected.tobytes()
+    assert photo.tobytes() == before
+
+
+def test_a_crop_is_enlarged_to_a_bounded_size_and_never_reduced_for_it() -> None:
+    frame = Frame.of(square_at(5000, 5000, 4500))
+    assert _photo_scale(frame, torch.empty(1, 3, 64, 4000)) == (2048, 4000)
+    assert _photo_scale(Frame.of(square_at(50, 50, 25)), torch.empty(1, 3, 64, 4000)) == (25, 25)
+
+
+_PEAK = """
+import resource, sys
+import torch
+from PIL import Image
+from hyperstyle.align.paste import paste_all
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def pasted(side):
+    photo = Image.new(sys.argv[1], (side, side))
+    quads = [[(x, x), (x, x + side // 3), (x + side // 3, x + side // 3), (x + side // 3, x)] for x in (0, side // 2)]
+    return paste_all(photo, [(torch.ones(3, 64, 64), quad, -torch.ones(3, 64, 64)) for quad in quads])
+pasted(200)
+before = peak()
+pasted(6000)
+print((peak() - before) / (4 * 6000**2))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux counts it")
+@pytest.mark.parametrize(("mode", "copies"), [("RGB", 2), ("RGBA", 2.25)])
+def test_faces_are_put_back_into_one_copy_of_the_photo(run_python: RunPython, mode: str, copies: float) -> None:
+    layer = 7 * 2048**2 * 4  # bytes: change, crop and weight
+    slack = (layer + 200e6) / (4 * 6000**2)
+    assert float(run_python("-c", _PEAK, mode).stdout) < copies + slack
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "CMYK"])

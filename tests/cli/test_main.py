@@ -6,6 +6,7 @@ import argparse
 import ast
 import re
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -344,6 +345,24 @@ def test_a_reader_that_goes_away_is_no_error_message(run_python: Run) -> None:
     )
     result = run_python("-c", code)
     assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell that closes descriptors")
+@pytest.mark.parametrize(("closed", "seen"), [(">&-", ""), ("2>&-", "here"), ("<&- >&- 2>&-", "")])
+def test_a_stream_that_the_caller_closed_takes_what_is_written(tmp_path: Path, closed: str, seen: str) -> None:
+    code = (
+        "import sys; from hyperstyle import cli\n"
+        "def load(args):\n"
+        "    with open('file', 'w') as file: file.write(str(file.fileno() > 2))\n"
+        "    print('here'); print('there', file=sys.stderr); sys.exit(0)\n"
+        "cli.info.load_inverter = load\n"
+        "cli.main(['info'])"
+    )
+    shell = ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code]
+    result = subprocess.run(shell, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (result.returncode, result.stdout.strip()) == (0, seen)
+    assert "Traceback" not in result.stderr
+    assert (tmp_path / "file").read_text() == "True"
 
 
 def test_the_module_runs_like_the_command(run_python: Run) -> None:
