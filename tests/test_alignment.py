@@ -16,7 +16,6 @@ from PIL import Image
 
 from hyperstyle.align import LandmarkDetector
 from hyperstyle.align.aligners import AutoDetector
-from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.align.prepare import prepare
 from hyperstyle.errors import (
     AlignmentError,
@@ -309,12 +308,12 @@ def test_a_domain_without_alignment_takes_square_images_without_a_word(tiny_inve
 def test_a_missing_predictor_is_said_with_the_reason(
     tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(self: DlibDetector, photo: Image.Image) -> list[npt.NDArray[np.float64]]:
+    def missing(self: AutoDetector, photo: Image.Image) -> list[npt.NDArray[np.float64]]:
         raise MissingFileError("The landmark predictor is nowhere. Download it.")
 
-    monkeypatch.setattr(DlibDetector, "__call__", missing)
+    monkeypatch.setattr(AutoDetector, "__call__", missing)
     inverter = with_aligner(tiny_inverter, None)
-    assert isinstance(inverter.aligner, DlibDetector)
+    assert isinstance(inverter.aligner, AutoDetector)
     (text,) = unaligned_warnings(lambda: inverter.invert(noise(1, (40, 40))))
     assert "since no face could be detected (The landmark predictor is nowhere). If it shows a face, pass" in text
 

@@ -50,7 +50,7 @@ from hyperstyle.io.files import removed_if_empty
 
 __all__ = ["build_parser", "main"]
 
-_NAMES = r"'[^']*'(?:, '[^']*')*"  # what a warning is about: one name, or several
+_NAMES = r"(?<!\w)'[^']*'(?:, '[^']*')*"  # what a warning is about: one name, or several; no apostrophe
 
 _ORDER = (
     *(demo, fetch, models, align, invert, edit, animate, edits, fit, convert, export, import_, train, evaluate, bench),

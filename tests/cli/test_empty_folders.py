@@ -24,7 +24,6 @@ COMMANDS = (
     "fit sefa --model {model} --layers 99 --out new/deep",
     "evaluate report {model} --data frames --out new/deep",
     "evaluate celebahq frames --model {model} --out new/deep",
-    "train hyperstyle --data frames --encoder {model} --loss.lpips 0 --loss.identity 0 --out new/deep",
 )
 
 

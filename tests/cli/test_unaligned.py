@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hyperstyle.align.dlib_detector import DlibDetector
+from hyperstyle.align.aligners import AutoDetector
 from hyperstyle.cli import main
 
 pytestmark = pytest.mark.filterwarnings("default::hyperstyle.errors.QualityWarning")  # the commands show it
@@ -24,7 +24,7 @@ COMMANDS = {
 
 @pytest.fixture(autouse=True)
 def _no_face_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DlibDetector, "__call__", lambda self, photo: [])
+    monkeypatch.setattr(AutoDetector, "__call__", lambda self, photo: [])
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_rest_of_the_images_of_a_command_are_not_lost_where_one_has_a_face(
 ) -> None:
     points = [[12, 15], [20, 15], [16, 19], [13, 23], [19, 23]]
     first = Image.open(Path(folder) / "0.png").tobytes()
-    monkeypatch.setattr(DlibDetector, "__call__", lambda self, photo: [points] if photo.tobytes() == first else [])
+    monkeypatch.setattr(AutoDetector, "__call__", lambda self, photo: [points] if photo.tobytes() == first else [])
     assert main(["invert", "--model", str(tiny_model_dir), "--device", "cpu", folder, "--quiet", "--out", "o"]) == 0
     named = {name for line in said(capsys) for name in re.findall(r"'[^']*'", line)}
     assert named == {repr(str(Path(folder) / f"{i}.png")) for i in (1, 2, 3)}
