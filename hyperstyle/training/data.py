@@ -48,8 +48,8 @@ def open_data(options: DataOptions, base: Model) -> TrainingData:
     """
     domain, aligner = base.domain, None
     if options.align == "auto":
-        if (own := aligner_of(base)) is not None:  # None: images of this domain are not aligned
-            aligner = find_aligner(options.aligner, own)
+        if (detector := aligner_of(base)) is not None:  # None: images of this domain are not aligned
+            aligner = find_aligner(options.aligner, detector)
         if aligner is None:
             raise ConfigError('data.align is "auto", and this domain has no aligner. Use "no", with crops as images.')
     elif options.aligner != "auto":
