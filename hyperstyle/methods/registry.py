@@ -55,6 +55,8 @@ __all__ = [
     "why_missing",
 ]
 
+_MAX_STEPS = 1_000_000  # days even for the smallest model: more is a mistake
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -242,7 +244,7 @@ def resolve_method(
     Raises:
         MethodError: an unknown name, a start that stands behind something, steps of something that takes none, or a
             model that lacks a part; a method or start of another kind.
-        ConfigError: steps or a seed that are no whole numbers from 0 on.
+        ConfigError: steps or a seed that are no whole numbers from 0 on, or more than a million steps.
     """
     if seed is not None:
         check_integer("seed", seed, most=MAX_SEED)
@@ -351,11 +353,11 @@ def _with_steps(
         if unknown := [part for part in steps if part not in known]:
             raise MethodError(f"steps of {unknown[0]!r}, which is no part of it. {did_you_mean(unknown[0], known)}")
         for part, number in steps.items():
-            check_integer(f"steps of {part!r}", number)
+            check_integer(f"steps of {part!r}", number, most=_MAX_STEPS)
         return tuple((part, refinement, steps.get(part)) for part, refinement in parts)
     if steps and not parts:
         raise MethodError(f"method {name!r} has no refinement steps; steps={steps} was asked for.")
     if steps is not None:
-        check_integer("steps", steps)
+        check_integer("steps", steps, most=_MAX_STEPS)
     last = len(parts) - 1  # a number without a name is that of the last part
     return tuple((part, refinement, steps if i == last else None) for i, (part, refinement) in enumerate(parts))
