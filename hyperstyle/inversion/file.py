@@ -23,7 +23,7 @@ from hyperstyle.inversion.record import (
     StoredState,
 )
 from hyperstyle.inversion.state import GeneratorOverrides, InversionState
-from hyperstyle.io.components import load_tensors, save_tensors
+from hyperstyle.io.components import load_tensors, open_safetensors, save_tensors
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.opening import check_file
 from hyperstyle.io.typed_config import config_from_dict
@@ -175,11 +175,11 @@ def read_origin(path: Path) -> dict[str, Any] | None:
         WeightsError: the file cannot be read, or is damaged or cut off.
         InversionError: it is a safetensors file of another kind.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     check_file(path, "safetensors file", error=WeightsError)
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_safetensors(path) as file:
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}. Write it again.") from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +50,24 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
+@contextmanager
+def open_safetensors(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """A safetensors file, as `safetensors.safe_open` opens it, whatever its name.
+
+    Raises:
+        SafetensorError, OSError: it cannot be read as one.
+    """
+    from safetensors import safe_open
+
+    name = os.fspath(path)
+    with ExitStack() as stack:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # that reader wants UTF-8
+            descriptor = os.open(name, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            name = f"/dev/fd/{descriptor}"
+        yield stack.enter_context(safe_open(name, framework="pt"))
+
+
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file, on the CPU.
 
@@ -59,14 +78,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         MissingFileError: there is no such file.
         WeightsError: it is of another kind (a web page, say), damaged, or cut off.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     check_file(path, "safetensors file")
     kind = file_kind(path)
     if kind not in ("safetensors", "unknown"):
         raise WeightsError(str(refusal(path, kind, "safetensors file")))
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_safetensors(path) as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}. Fetch or write it again.") from error

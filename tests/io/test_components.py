@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -378,3 +380,13 @@ def test_a_folder_is_made_or_the_reason_is_given(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(CheckpointError, match="Cannot make the folder"):
             make_folder(path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such names")
+def test_a_file_whose_name_is_not_utf8_is_read_again(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    save_tensors(folder / "a.safetensors", {"a": torch.arange(3.0)}, {"b": "c"})
+    tensors, metadata = load_tensors(folder / "a.safetensors")
+    assert tensors["a"].tolist() == [0, 1, 2]
+    assert metadata == {"b": "c"}

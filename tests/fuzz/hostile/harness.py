@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from safetensors import safe_open
+
+from hyperstyle.io.components import open_safetensors
 
 __all__ = ["Outcome", "faults", "run", "run_command"]
 
@@ -148,7 +149,7 @@ def _file_faults(outcome: Outcome) -> list[str]:
                 result.append(f"half-written: {name}: {error}")
         elif path.suffix == ".safetensors":
             try:
-                with safe_open(path, "pt") as file:
+                with open_safetensors(path) as file:
                     list(file.keys())
             except Exception as error:
                 result.append(f"half-written: {name}: {error}")
