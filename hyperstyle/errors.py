@@ -173,6 +173,11 @@ def warn(message: str, category: type[Warning]) -> None:
     warnings.warn(message, category, stacklevel=level - (frame is None))
 
 
+def with_article(kind: type) -> str:
+    """The name of a class with its article: "a str", "an Inversion"."""
+    return f"{'an' if kind.__name__[0].lower() in 'aeiou' else 'a'} {kind.__name__}"
+
+
 def shorten(text: str) -> str:
     """The text with each long word cut in its middle, and the whole text if it is long still."""
     text = _LONG_WORD.sub(lambda match: _cut(match[0], _LONGEST_WORD), text)

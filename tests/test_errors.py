@@ -7,7 +7,8 @@ import inspect
 import pytest
 
 from hyperstyle import errors
-from hyperstyle.errors import HyperStyleError, did_you_mean
+from hyperstyle.errors import HyperStyleError, did_you_mean, with_article
+from hyperstyle.inversion.inversion import Inversion
 
 WARNINGS = {"QualityWarning", "EditWarning", "MemoryWarning", "ConversionWarning", "TrainingWarning"}
 
@@ -73,3 +74,8 @@ def test_a_missing_optional_package_is_an_import_error_too() -> None:
 )
 def test_a_misspelt_name_gets_the_known_ones_and_a_guess(name: str, known: list[str], sentence: str) -> None:
     assert did_you_mean(name, known) == sentence
+
+
+@pytest.mark.parametrize(("kind", "text"), [(int, "an int"), (str, "a str"), (Inversion, "an Inversion")])
+def test_a_class_is_named_with_its_article(kind: type, text: str) -> None:
+    assert with_article(kind) == text

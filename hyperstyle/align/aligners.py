@@ -13,7 +13,7 @@ from hyperstyle.align.crop import Points
 from hyperstyle.align.decision import LandmarkDetector
 from hyperstyle.align.dlib_detector import DlibDetector, can_import_dlib
 from hyperstyle.align.mtcnn import MtcnnDetector
-from hyperstyle.errors import ConfigError, MissingFileError, did_you_mean, shown
+from hyperstyle.errors import ConfigError, MissingFileError, did_you_mean, shown, with_article
 from hyperstyle.io.published import predictor_here
 from hyperstyle.networks.perception.mtcnn import find_mtcnn
 from hyperstyle.runtime.threads import once_property
@@ -77,8 +77,8 @@ def check_aligner(aligner: LandmarkDetector | str | None) -> None:
             raise ConfigError(f"there is no aligner {shown(aligner)}: {reason}. Give dlib:FILE or mtcnn:FOLDER.")
     elif aligner is not None and not callable(aligner):
         raise ConfigError(
-            f"the aligner is a {type(aligner).__name__}: expected one of the names {', '.join(_NAMES)}, dlib:FILE or "
-            "mtcnn:FOLDER, or a function from a photo to the landmarks of its faces."
+            f"the aligner is {with_article(type(aligner))}: expected one of the names {', '.join(_NAMES)}, dlib:FILE "
+            "or mtcnn:FOLDER, or a function from a photo to the landmarks of its faces."
         )
 
 

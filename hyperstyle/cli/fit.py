@@ -15,7 +15,7 @@ from hyperstyle.cli.arguments import ModelArguments, check_output_files, load_in
 from hyperstyle.cli.checks import a_file, a_finite_number, a_positive_number, a_share, at_least
 from hyperstyle.cli.flags import add_command, flag, switch
 from hyperstyle.cli.progress import progress_bar
-from hyperstyle.errors import ConfigError
+from hyperstyle.errors import ConfigError, with_article
 
 if TYPE_CHECKING:
     from hyperstyle.edits import DirectionEdit
@@ -360,5 +360,5 @@ def _function(text: str, option: str) -> Callable[..., Any]:
     finally:
         sys.path.remove("")
     if not callable(function):
-        raise ConfigError(f"{option} {text} is a {type(function).__name__}: expected a function.")
+        raise ConfigError(f"{option} {text} is {with_article(type(function))}: expected a function.")
     return function

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hyperstyle.edits.direction import DirectionEdit, add_to_rows, check_codes, rows_from
 from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
-from hyperstyle.errors import EditError
+from hyperstyle.errors import EditError, with_article
 from hyperstyle.io.torch_files import as_tensor
 
 _UNIT = "standard deviations along the component"
@@ -160,7 +160,7 @@ def _numbers(value: object, name: str, where: str) -> Tensor:
     """A plain tensor of float32. Raises EditError for what cannot be one."""
     tensor = as_tensor(value)
     if tensor is None or tensor.is_complex() or tensor.layout != torch.strided or tensor.is_meta:
-        raise EditError(f"{where}: {name!r} holds a {type(value).__name__}; expected an array or tensor of numbers.")
+        raise EditError(f"{where}: {name!r} holds {with_article(type(value))}; expected an array or tensor of numbers.")
     return tensor.detach().float()
 
 

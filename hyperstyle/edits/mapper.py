@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
-from hyperstyle.errors import EditError, WeightsError
+from hyperstyle.errors import EditError, WeightsError, with_article
 from hyperstyle.io.components import check_tensors
 from hyperstyle.io.torch_files import load_state, plain_names
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
@@ -135,7 +135,7 @@ class MapperEdit(StoredEdit):
     def __post_init__(self) -> None:
         if (self.info.space == "styles") != isinstance(self.network, StyleMapper):
             raise EditError(
-                f"edit {self.info.name!r}: a {type(self.network).__name__} in space {self.info.space!r}; expected a "
+                f"edit {self.info.name!r}: {with_article(type(self.network))} in space {self.info.space!r}; expected a "
                 "LatentMapper in 'w' or a StyleMapper in 'styles'."
             )
 
@@ -228,7 +228,7 @@ def _network(tensors: Mapping[str, Any], where: str | Path) -> LatentMapper | St
             f"{', '.join(_FLAGS.values())}, or 'mapper_0', 'mapper_2', ..."
         )
     if odd := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
-        raise WeightsError(f"{where}: {odd[0]!r} is a {type(tensors[odd[0]]).__name__}: expected tensors only.")
+        raise WeightsError(f"{where}: {odd[0]!r} is {with_article(type(tensors[odd[0]]))}: expected tensors only.")
     # Widths from the biases: that the other tensors have the same is checked below, with names.
     widths = {p: tensors[f"{p}.mapping.1.bias"].numel() for p in parts if f"{p}.mapping.1.bias" in tensors}
     if without := sorted(part for part in parts if not widths.get(part)):

@@ -18,7 +18,7 @@ from hyperstyle.edits.interfacegan import direction_edit
 from hyperstyle.edits.mapper import load_mapper
 from hyperstyle.edits.protocol import StoredEdit
 from hyperstyle.edits.store import load_folder
-from hyperstyle.errors import EditError, MissingFileError, did_you_mean
+from hyperstyle.errors import EditError, MissingFileError, did_you_mean, with_article
 from hyperstyle.io.file_kind import file_kind, refusal
 from hyperstyle.io.pickle_reader import load_pickle
 from hyperstyle.io.torch_files import as_tensor, load_content, load_npz, load_numbers
@@ -229,4 +229,4 @@ def _describe_content(content: object) -> str:
             f"found {names}; expected mean, comp and std, or lat_mean, lat_comp and lat_stdev of GANSpace, or "
             "directions by name."
         )
-    return f"found a {type(content).__name__}; expected a direction, GANSpace components or a latent mapper."
+    return f"found {with_article(type(content))}; expected a direction, GANSpace components or a latent mapper."

@@ -15,7 +15,7 @@ from hyperstyle.edits.ganspace import GanspaceEdit
 from hyperstyle.edits.mapper import MapperEdit
 from hyperstyle.edits.protocol import Edit, EditInfo, StoredEdit
 from hyperstyle.edits.stylespace import StyleEdit
-from hyperstyle.errors import CheckpointError, EditError, MissingFileError
+from hyperstyle.errors import CheckpointError, EditError, MissingFileError, with_article
 from hyperstyle.io.components import load_tensors, save_tensors, write_json
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, replace_folder
@@ -45,7 +45,7 @@ def save_edit(edit: Edit, folder: str | Path) -> None:
         HyperStyleError: a file cannot be written.
     """
     if not isinstance(edit, StoredEdit) or type(edit) not in KINDS.values():
-        raise CheckpointError(f"edit {edit.info.name!r} is a {type(edit).__name__}, which has no form on disk.")
+        raise CheckpointError(f"edit {edit.info.name!r} is {with_article(type(edit))}, which has no form on disk.")
     tensors, values = edit.parts()
     write_folder(folder, _Config(edit.kind, edit.info, values), tensors)
 

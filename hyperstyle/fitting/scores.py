@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits.statistics import Progress
-from hyperstyle.errors import CheckpointError, EditError, MissingFileError, did_you_mean
+from hyperstyle.errors import CheckpointError, EditError, MissingFileError, did_you_mean, with_article
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
 from hyperstyle.io.npy_objects import save_npz
@@ -69,7 +69,7 @@ def score_images(scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
     scores: dict[str, Tensor] = {}
     for name, values in named.items():
         if not isinstance(values, Tensor) or values.numel() != len(images):
-            kind = f"of shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+            kind = f"of shape {tuple(values.shape)}" if isinstance(values, Tensor) else with_article(type(values))
             raise EditError(f"the scorer gave {kind} as {name!r} for {len(images)} images: expected a tensor [B].")
         scores[name] = values.detach().float().flatten().cpu()
     return scores

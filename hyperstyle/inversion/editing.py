@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits import Edit, EditInfo, StoredEdit
-from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean, shown, warn
+from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean, shown, warn, with_article
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import styles_of
 from hyperstyle.model.parts import Model
@@ -236,4 +236,4 @@ def _warn_of_nothing(edit: Edit, layers: Sequence[LayerSpec]) -> None:
 
 
 def _kind(value: object) -> str:
-    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else with_article(type(value))

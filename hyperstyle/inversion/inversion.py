@@ -15,7 +15,7 @@ from torch import Tensor
 from hyperstyle.align.paste import paste_all
 from hyperstyle.align.source import Provenance, photo_of
 from hyperstyle.edits import Edit
-from hyperstyle.errors import InversionError, warn
+from hyperstyle.errors import InversionError, warn, with_article
 from hyperstyle.images import ImageSource, to_images
 from hyperstyle.inversion import describe, editing, exports
 from hyperstyle.inversion import file as inversion_file
@@ -270,7 +270,7 @@ class Inversion(Portable):
         source = self.model.generator
         if not isinstance(generator, StyleGenerator):
             raise InversionError(
-                f"transfer() was given a {type(generator).__name__}: expected a generator, such as "
+                f"transfer() was given {with_article(type(generator))}: expected a generator, such as "
                 "inverter.model.generator of a fine-tuned model."
             )
         if (generator.config, generator.latent_avg.dtype) != (source.config, self.model.dtype):

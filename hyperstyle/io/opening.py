@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from hyperstyle.errors import CheckpointError, ConfigError, HyperStyleError, MissingFileError, shown
+from hyperstyle.errors import CheckpointError, ConfigError, HyperStyleError, MissingFileError, shown, with_article
 
 __all__ = ["MAX_TEXT", "check_file", "parse_json", "read_bytes", "read_json", "read_text"]
 
@@ -133,5 +133,5 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds a {type(values).__name__}: expected an object.")
+        raise ConfigError(f"{path} holds {with_article(type(values))}: expected an object.")
     return values

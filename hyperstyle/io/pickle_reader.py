@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import WeightsError
+from hyperstyle.errors import WeightsError, with_article
 from hyperstyle.io.file_kind import file_kind, reading, refusal
 from hyperstyle.io.limits import check_content, check_pickle, check_torch_file
 
@@ -300,7 +300,7 @@ class PickledObject:
                     continue
                 full = f"{path}.{name}" if path else name
                 if not isinstance(value, Tensor):
-                    raise WeightsError(f"{self.class_name}: {full!r} is a {type(value).__name__}, not a tensor.")
+                    raise WeightsError(f"{self.class_name}: {full!r} is {with_article(type(value))}, not a tensor.")
                 tensors[full] = value.as_subclass(Tensor)
         return tensors
 
@@ -322,7 +322,9 @@ def _storage(data: bytes) -> Tensor:
     """The bytes of a `torch.save`d storage -> its numbers, a flat tensor."""
     storage = torch_load(io.BytesIO(data), "a tensor of it", "numbers")
     if not isinstance(storage, torch.TypedStorage):
-        raise WeightsError(f"a tensor of it is made from a {type(storage).__name__} instead of a storage of numbers.")
+        raise WeightsError(
+            f"a tensor of it is made from {with_article(type(storage))} instead of a storage of numbers."
+        )
     return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)  # the public way to it warns
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from hyperstyle.errors import CheckpointError, LandmarkError, MissingFileError, WeightsError
+from hyperstyle.errors import CheckpointError, LandmarkError, MissingFileError, WeightsError, with_article
 from hyperstyle.io.file_kind import file_kind, reading, refusal
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
     """
     state = load_content(path, mmap=mmap)
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}: expected a dictionary.")
+        raise CheckpointError(f"{path} holds {with_article(type(state))}: expected a dictionary.")
     return {name: vars(value) if isinstance(value, argparse.Namespace) else value for name, value in state.items()}
 
 

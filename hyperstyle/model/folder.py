@@ -19,7 +19,7 @@ from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folder, save_edit
-from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError, shown
+from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError, shown, with_article
 from hyperstyle.io import hub
 from hyperstyle.io.components import CONFIG, WEIGHTS, load_component, save_component, type_name, write_json
 from hyperstyle.io.file_kind import check_suffix
@@ -66,11 +66,11 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
     )
     for name, edit in model.edits.items():
         if not isinstance(edit, StoredEdit):
-            raise CheckpointError(f"edit {name!r} is a {type(edit).__name__}, which has no form on disk.")
+            raise CheckpointError(f"edit {name!r} is {with_article(type(edit))}, which has no form on disk.")
         if not _is_folder_name(name):
             raise CheckpointError(f"edit {name!r} cannot be written: its name is no name of a folder.")
     if model.text is not None and not isinstance(model.text, StyleClip):
-        raise CheckpointError(f"text edits by a {type(model.text).__name__}: only StyleClip has a form on disk.")
+        raise CheckpointError(f"text edits by {with_article(type(model.text))}: only StyleClip has a form on disk.")
     with replace_folder(folder, keep_others=keep_others) as temporary:
         _write_files(model, model.text, temporary, dtype)
 

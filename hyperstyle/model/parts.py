@@ -17,7 +17,7 @@ from torch import nn
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
 from hyperstyle.edits.protocol import TextEdits
-from hyperstyle.errors import ConfigError, did_you_mean
+from hyperstyle.errors import ConfigError, did_you_mean, with_article
 from hyperstyle.moved import renamed_attribute
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
 from hyperstyle.networks.encoders.pyramid import (
@@ -267,7 +267,7 @@ def _checked(parts: Mapping[str, nn.Module | None]) -> dict[str, nn.Module]:
     networks = {name: network for name in PARTS if (network := by_component.get(name)) is not None}
     for name, network in networks.items():
         if not isinstance(network, kind := PARTS[name].network):
-            raise ConfigError(f"part {name!r} is a {type(network).__name__}: expected a {kind.__name__}.")
+            raise ConfigError(f"part {name!r} is {with_article(type(network))}: expected {with_article(kind)}.")
     return networks
 
 

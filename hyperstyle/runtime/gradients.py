@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import MethodError
+from hyperstyle.errors import MethodError, with_article
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,6 +72,6 @@ def check_no_inference_weights(network: nn.Module) -> None:
     """Raises MethodError for a network through which no gradient can flow, since it was built in inference mode."""
     if any(weight.is_inference() for weight in (*network.parameters(), *network.buffers())):
         raise MethodError(
-            f"the weights of a {type(network).__name__} were made inside torch.inference_mode(), and PyTorch computes "
-            "no gradients through such tensors. Build the network outside of it, or load it by from_pretrained."
+            f"the weights of {with_article(type(network))} were made inside torch.inference_mode(), and PyTorch "
+            "computes no gradients through such tensors. Build the network outside of it, or load it by from_pretrained."
         )

@@ -12,7 +12,7 @@ from torch import nn
 
 from hyperstyle.convert import read_generator
 from hyperstyle.domain import DOMAINS, Domain
-from hyperstyle.errors import ConfigError, WeightsError, did_you_mean
+from hyperstyle.errors import ConfigError, WeightsError, did_you_mean, with_article
 from hyperstyle.io import hub
 from hyperstyle.model.folder import read_model
 from hyperstyle.model.parts import Model
@@ -115,7 +115,7 @@ def open_generator(name: str, domain: str | None, device: torch.device) -> Model
         raise ConfigError(f"no domain {domain!r}. {did_you_mean(domain, DOMAINS)}")
     generator = read_generator(name)
     if not isinstance(generator, Generator):
-        raise ConfigError(f"{name} has a {type(generator).__name__}: expected a StyleGAN2 generator.")
+        raise ConfigError(f"{name} has {with_article(type(generator))}: expected a StyleGAN2 generator.")
     size = generator.config.size
     if domain is None or domain == _DEFAULT_DOMAIN:
         side = min(size, _INPUT)

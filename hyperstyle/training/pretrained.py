@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError, HubError, WeightsError
+from hyperstyle.errors import ConfigError, HubError, WeightsError, with_article
 from hyperstyle.io.components import check_tensors, load_tensors
 from hyperstyle.io.file_kind import file_kind
 from hyperstyle.io.hub import explain
@@ -103,7 +103,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if len(tensors) < len(content):
         odd = next(name for name in content if name not in tensors)
-        raise WeightsError(f"{path}: {odd!r} is a {type(content[odd]).__name__}: expected tensors only.")
+        raise WeightsError(f"{path}: {odd!r} is {with_article(type(content[odd]))}: expected tensors only.")
     return tensors
 
 

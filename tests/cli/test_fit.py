@@ -96,7 +96,7 @@ class TestInterfacegan:
             (("--scorer", "my_scores"), "expected MODULE:FUNCTION"),
             (("--scorer", "my_scores:missing"), "cannot be imported"),
             (("--scorer", "no_such_module:f"), "cannot be imported"),
-            (("--scorer", "my_scores:nothing"), "is a int: expected a function"),
+            (("--scorer", "my_scores:nothing"), "is an int: expected a function"),
             (("--scorer", "my_scores:colors", "--trait", "rde"), "Did you mean 'red'"),
             (("--table", "missing.npz"), "missing.npz is missing"),
             (("--table", "slash.npz", "--trait", "a/b", "--chosen", "0.3"), "no name of a folder"),

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperstyle.errors import ImageError, WeightsError
+from hyperstyle.errors import ImageError, WeightsError, with_article
 from hyperstyle.io.components import check_tensors
 from hyperstyle.io.torch_files import load_state, plain_names
 from hyperstyle.networks.encoders.backbones import ResidualBlock, TrunkConfig, TrunkNetwork
@@ -185,7 +185,7 @@ def _filled(build: Callable[[], M], state: Mapping[str, Any], path: str | Path) 
     """The network with exactly these tensors, in evaluation mode and without gradients."""
     if non_tensors := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise WeightsError(
-            f"{path}: {non_tensors[0]!r} is a {type(state[non_tensors[0]]).__name__}: expected tensors only."
+            f"{path}: {non_tensors[0]!r} is {with_article(type(state[non_tensors[0]]))}: expected tensors only."
         )
     with torch.device("meta"):
         network = build()

@@ -190,7 +190,7 @@ def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
         load_curricular(written(state, tmp_path))
     with pytest.raises(WeightsError, match="1 unexpected"):
         load_arcface(written({**state, "more": torch.zeros(1)}, tmp_path))
-    with pytest.raises(WeightsError, match="'epoch' is a int: expected tensors only"):
+    with pytest.raises(WeightsError, match="'epoch' is an int: expected tensors only"):
         load_arcface(written({**state, "epoch": 3}, tmp_path))
     del state["output_layer.3.bias"]
     with pytest.raises(WeightsError, match=r"1 missing \('output_layer\.3\.bias'"):
