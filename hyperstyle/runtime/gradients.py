@@ -73,5 +73,6 @@ def check_no_inference_weights(network: nn.Module) -> None:
     if any(weight.is_inference() for weight in (*network.parameters(), *network.buffers())):
         raise MethodError(
             f"the weights of {with_article(type(network))} were made inside torch.inference_mode(), and PyTorch "
-            "computes no gradients through such tensors. Build the network outside of it, or load it by from_pretrained."
+            "computes no gradients through such tensors. Build the network outside of it, or load it by "
+            "from_pretrained."
         )
