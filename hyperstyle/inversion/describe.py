@@ -49,8 +49,11 @@ def _precision(device: torch.device, dtype: torch.dtype) -> str:
 def described(
     model: Model, aligner: LandmarkDetector | None, methods: Sequence[str], missing: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Domain, sizes, parts, methods and why others are missing, edits, source, licence, hashes, as plain values."""
-    return {
+    """Domain, sizes, parts, methods and why others are missing, edits, source, licence, hashes, as plain values.
+
+    Entries of `Model.info` that are named like one of the others are left out.
+    """
+    description = {
         "domain": model.domain.name,
         "description": model.domain.description,
         "size": model.generator.config.size,
@@ -68,8 +71,8 @@ def described(
             n: {"low": e.info.low, "high": e.info.high, "unit": e.info.unit, "source": e.info.source}
             for n, e in model.edits.items()
         },
-        **dict(model.info),
     }
+    return description | {name: value for name, value in model.info.items() if name not in description}
 
 
 def _aligner_in_words(model: Model, aligner: LandmarkDetector | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,15 @@ def test_an_inverter_says_what_it_is_in_a_line(tiny_inverter: HyperStyleInverter
         "<HyperStyleInverter 'avatars': 32x32 px, float32 on cpu, method 'optimize-w', batches of 8, 0 edits>"
     )
     assert repr(model) == "<Model 'avatars' of 32 px: generator, encoder, hypernetwork>"
+
+
+def test_what_a_model_records_about_itself_does_not_replace_what_is_found_in_it(
+    tiny_inverter: HyperStyleInverter,
+) -> None:
+    model = replace(tiny_inverter.model, info={"domain": "cars", "edits": "all", "licence": "MIT"})
+    description = describe.described(model, None, (), {})
+    assert (description["domain"], description["licence"]) == (model.domain.name, "MIT")
+    assert set(description["edits"]) == set(model.edits)
 
 
 def test_edits_are_listed_with_their_ranges_and_stay_the_mapping_of_the_model(
