@@ -252,7 +252,7 @@ def _pytorch_file(values: Any) -> bytes:
         ("stats.pt", _pytorch_file({"mean": torch.ones(1, 8), "std": torch.ones(3)}), "found mean, std; expected mean"),
         ("net.pt", _pytorch_file({"b": torch.ones(8), "w": torch.ones(8, 8, 3, 3)}), "found b, w; expected mean"),
         ("other.pkl", pickle.dumps({"a": 1, "b": 2}), "found a, b; expected mean"),
-        ("number.pkl", pickle.dumps(3), "found a int"),
+        ("number.pkl", pickle.dumps(3), "found an int"),
         ("cut.pkl", pickle.dumps({"a": np.ones(9)})[:-9], "damaged"),
         ("list.pt", _pytorch_file([torch.ones(8)]), "found a list"),
         ("half.pt", _pytorch_file({"comp": torch.ones(3, 8), "std": torch.ones(3)}), "has no 'mean'"),

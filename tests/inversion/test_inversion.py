@@ -342,7 +342,7 @@ def test_transfer_that_cannot_be_is_refused(batch: Inversion) -> None:
         batch.transfer(wider)
     with pytest.raises(InversionError, match=r"expected \(3, 8, 16\)"):
         batch.transfer(other_generator(batch), w=torch.zeros(2, 8, 16))
-    with pytest.raises(InversionError, match=r"given a Inversion: expected a generator, such as inverter\.model"):
+    with pytest.raises(InversionError, match=r"given an Inversion: expected a generator, such as inverter\.model"):
         batch.transfer(batch)  # type: ignore[arg-type]
 
 
