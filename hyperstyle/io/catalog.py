@@ -52,8 +52,13 @@ class PublishedFile:
         """Who hosts the copy, for people."""
         owner = self.repo.partition("/")[0]
         who = "its author" if self.by_author else "not its author"
-        place = "GitHub" if self.kind == "github" else f"Hugging Face {self.kind}"
+        place = self.site if self.kind == "github" else f"{self.site} {self.kind}"
         return f"{owner} ({who}), {place} {self.repo}: {self.path}"
+
+    @property
+    def site(self) -> str:
+        """Where the repository is: "GitHub" or "Hugging Face"."""
+        return "GitHub" if self.kind == "github" else "Hugging Face"
 
     @property
     def url(self) -> str:

@@ -119,10 +119,10 @@ def why_missing(name: str) -> str:
             f"models/{name}`), and add its edits: `hyperstyle fetch {name} --into models/{name}`."
         )
     accept = " --accept-third-party" if collection.needs_acceptance else ""
-    hosts = " and ".join(dict.fromkeys(file.host.partition(":")[0] for file in collection.all_files))
+    hosts = " and ".join(dict.fromkeys(f"{file.repo} on {file.site}" for file in collection.all_files))
     return (
         f"the model {name!r} is not installed. This does it, once: `hyperstyle fetch {name}{accept}` "
-        f"({collection.size / 1e9:.1f} GB from {hosts}). {collection.licence}"
+        f"({collection.size / 1e9:.1f} GB, hosted by {hosts}). {collection.licence}"
     )
 
 
