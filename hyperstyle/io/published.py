@@ -73,7 +73,7 @@ def fetch(
     try:
         if file.is_at(target):
             return target
-        if resume and (cached := _cached(file)) is not None:
+        if resume and (cached := _cached(file)) is not None and file.is_at(cached):
             return cached
         if resume and file.kind != "github":
             move_file(_download(file, folder / _PARTIAL), target)
@@ -143,14 +143,13 @@ def _download_from_github(file: PublishedFile, folder: Path) -> Path:
 
 
 def _cached(file: PublishedFile) -> Path | None:
-    """The file in the cache of huggingface_hub, where it is there and has its sha256."""
+    """Where the cache of huggingface_hub has a file of this name, which may be another one; None if it has none."""
     from huggingface_hub import try_to_load_from_cache
 
     if file.kind == "github":
         return None
     place = try_to_load_from_cache(file.repo, file.path, revision=file.revision, repo_type=file.kind)
-    # else None, or a marker of a missing file
-    return Path(place) if isinstance(place, str) and file.is_at(Path(place)) else None
+    return Path(place) if isinstance(place, str) else None  # else None, or a marker of a missing file
 
 
 def predictor_here() -> Path | None:
@@ -220,11 +219,8 @@ def _check_file(path: Path, how: str) -> Path:
 
 def _likely_places() -> Iterator[Path]:
     """The file in the cache of huggingface_hub, where it is there, and where the package keeps it."""
-    from huggingface_hub import try_to_load_from_cache
-
-    place = try_to_load_from_cache(PREDICTOR.repo, PREDICTOR.path)
-    if isinstance(place, str):  # else None, or a marker of a missing file
-        yield Path(place)
+    if (cached := _cached(PREDICTOR)) is not None:
+        yield cached
     spec = importlib.util.find_spec(_PACKAGE)
     for folder in [] if spec is None else spec.submodule_search_locations or []:
         yield Path(folder, "models", PREDICTOR.name)
