@@ -39,6 +39,7 @@ _FILLED = frozenset(("APPEND", "APPENDS", "ADDITEMS", "SETITEM", "SETITEMS"))
 _KEYED = frozenset(("SETITEM", "SETITEMS", "DICT"))
 _CALLS = frozenset(("REDUCE", "BUILD", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST"))
 _ITEM = 16  # bytes of an item in a container, about
+_TEXTS = (str, bytes, bytearray)  # a tuple made once: the loop over the opcodes would build `str | bytes` at each
 
 
 class _Value:
@@ -73,6 +74,7 @@ def check_pickle(file: BinaryIO) -> int:
     stack: list[_Value] = []  # the unpickler's
     memo: dict[int, _Value] = {}
     large = composed = copied = 0
+    most_copied = _FREE + _MOST_REPEATED * size
     source: Any = SimpleNamespace(read=file.read, readline=file.readline)  # a `tell` would be called at each opcode
     for opcode, argument, _ in pickletools.genops(source):
         name = opcode.name
@@ -86,7 +88,7 @@ def check_pickle(file: BinaryIO) -> int:
             stack.append(_MARK if name == "MARK" else memo.get(int(argument or 0), _PLAIN))
             continue
         takes_slice, takes, pushes = _STEPS[name]
-        if not takes_slice and not takes and not isinstance(argument, int | str | bytes | bytearray):
+        if argument is None and not takes_slice and not takes:
             stack += [_PLAIN if name not in _NEW else _Value()] * pushes
             continue
         items = _pop(stack, takes, takes_slice=takes_slice)
@@ -94,14 +96,14 @@ def check_pickle(file: BinaryIO) -> int:
         copied += value.size if name in _CALLS else 0
         if isinstance(argument, int):
             large += abs(argument) > _LARGE_INT
-        elif items and (name in _FILLED or name in _NEW or name == "FROZENSET"):
+        elif items and value.depth and (name in _FILLED or name in _NEW or name == "FROZENSET"):
             composed += sum(item.depth > 0 for item in (items[1::2] if name in _KEYED else items))
         if value.depth > _DEEPEST:
             raise ValueError(f"tuples nested more than {_DEEPEST:,} deep")
         if large > _MOST_LARGE_INTS or composed > _MOST_COMPOSED_KEYS:
             kinds = f"{_MOST_LARGE_INTS:,} integers of more than 64 bits or {_MOST_COMPOSED_KEYS:,} tuples and objects"
             raise ValueError(f"more than {kinds} in its lists and dictionaries")
-        if copied > _FREE + _MOST_REPEATED * size:
+        if copied > most_copied:
             raise ValueError(f"objects of {copied:,} bytes made from a file of {size:,}")
         stack += [value] * pushes
     end = file.tell()
@@ -126,9 +128,9 @@ def _pop(stack: list[_Value], count: int, *, takes_slice: bool) -> list[_Value]:
     if takes_slice:
         while stack and (item := stack.pop()) is not _MARK:
             items.append(item)
-    while count and stack:
-        items.append(stack.pop())
-        count -= 1
+    if count:
+        items += stack[: -count - 1 : -1]
+        del stack[-count:]
     return items
 
 
@@ -138,11 +140,13 @@ def _result(name: str, argument: object, items: list[_Value]) -> _Value:
         return items[0]
     if name in _FILLED or name in _NEW:
         container = items.pop() if name in _FILLED and items else _Value()
-        container = _Value() if container in (_PLAIN, _MARK) else container
-        container.depth = max(container.depth, *(item.depth for item in items), 0)
+        container = _Value() if container is _PLAIN or container is _MARK else container
+        for item in items:
+            if item.depth > container.depth:
+                container.depth = item.depth
         container.size += _ITEM * len(items)
         return container
-    if isinstance(argument, str | bytes | bytearray):
+    if isinstance(argument, _TEXTS):
         return _Value(0, len(argument))
     if not items:
         return _PLAIN
