@@ -152,7 +152,10 @@ class FaceArguments:
     landmarks: Path | None = flag(
         check=there, help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image"
     )
-    sideways: bool = switch("where no face is found, look for one that lies on its side too; four times as slow")
+    sideways: bool = switch(
+        "search photos in which no face is found, or no sure one, turned by 90, 180 and 270 degrees too, which takes "
+        "four times as long"
+    )
 
     def check_face(self, images: int = 1, what: str = "images") -> None:
         """Refuses flags that choose or find a face where none is looked for, and landmarks of one for several images.

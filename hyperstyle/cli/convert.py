@@ -82,7 +82,7 @@ class ConvertArguments:
         help="MTCNN's published weights, pnet.npy, rnet.npy and onet.npy: they become the model's aligner",
     )
     out: Path = flag(required=True, metavar="FOLDER", help="the model folder to write")
-    licence: str | None = flag(metavar="TEXT", help="licence of the weights; recorded")
+    licence: str | None = flag(metavar="TEXT", help="license of the weights; recorded")
     origin: str | None = flag(metavar="TEXT", help="where the files came from, or who made them; recorded")
     force: bool = switch("replace the model in FOLDER, with its edits")
 

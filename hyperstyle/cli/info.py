@@ -35,7 +35,7 @@ def run(args: InfoArguments) -> int:
 
 
 add_parser = command(
-    "info", InfoArguments, run, help="show a model: domain, sizes, methods, edits and their ranges, source, licence"
+    "info", InfoArguments, run, help="show a model: domain, sizes, methods, edits and their ranges, source, license"
 )
 
 
