@@ -28,11 +28,11 @@ _NAMES = ("auto", *_DETECTORS, "none")
 class AutoDetector:
     """Finds faces with what this machine has; a `LandmarkDetector`. Nothing is downloaded.
 
-    dlib finds them where it can be imported and its published predictor is here (`io.published.predictor_here`), else
-    MTCNN where its weights are (`find_mtcnn`). It is decided at the first call, and anew by copies, pickled ones too.
+    dlib does where it can be imported and a predictor is here (`io.published.predictor_here`), else MTCNN where its
+    weights are (`find_mtcnn`). Which one is decided at the first call, and anew by copies, pickled ones too.
 
     Args:
-        sideways: see `DlibDetector`.
+        sideways: see `DlibDetector` and `MtcnnDetector`.
     """
 
     sideways: bool = False
@@ -45,6 +45,7 @@ class AutoDetector:
 
         Raises:
             MissingFileError: this machine has neither.
+            CheckpointError: HYPERSTYLE_LANDMARKS or HYPERSTYLE_MTCNN names what cannot be used.
             HyperStyleError: what the detector raises.
         """
         return self._detector(photo)
@@ -66,7 +67,7 @@ class AutoDetector:
 
 
 def check_aligner(aligner: LandmarkDetector | str | None) -> None:
-    """Raises ConfigError for what is neither one of the names that `find_aligner` takes nor a function."""
+    """Raises ConfigError for what is neither a name that `find_aligner` takes, nor a function, nor None."""
     if isinstance(aligner, str):
         name, colon, place = aligner.partition(":")
         if name not in _NAMES:
@@ -90,9 +91,10 @@ def find_aligner(
     Args:
         aligner: "auto" or None; "dlib", or "dlib:FILE" with a predictor of 68 points; "mtcnn", or "mtcnn:FOLDER" with
             its weights (`load_mtcnn`); "none"; or any `LandmarkDetector`.
-        default: what "auto" stands for: the model's own detector, or an `AutoDetector`; None where images of the
-            model's domain are not aligned.
-        sideways: whether the detector searches a photo without a face turned by 90, 180 and 270 degrees too.
+        default: what "auto" and None stand for: the model's own detector, or an `AutoDetector`; None where images of
+            the model's domain are not aligned.
+        sideways: True for a copy of the detector that also searches photos in which it finds no face, or no sure one,
+            turned by 90, 180 and 270 degrees; False leaves the detector as it is.
 
     Returns:
         The detector, which reads its files at the first call; None for "none", and for "auto" where `default` is None.

@@ -18,13 +18,13 @@ _TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose
 def find_sideways(find: Callable[[Image.Image], ScoredFaces], photo: Image.Image, *, sure: float) -> list[Points]:
     """The faces in a photo or, where none has the score `sure`, perhaps in a turned copy of it.
 
-    Copies are turned by 90, 180 and 270 degrees; the one with the best face counts. Where the photo as it is shows
-    faces, though no sure one, only a sure face takes their place.
+    Copies are turned by 90, 180 and 270 degrees; all faces of the one with the best face count. Where the photo as it
+    is shows faces, though no sure one, only a copy with a sure face takes their place.
 
     Args:
-        find: searches a photo.
+        find: searches a photo, for points in pixel indices of what it is given. It is called once or four times.
         photo: upright.
-        sure: the score of a face from which on the photo is not turned.
+        sure: the lowest score of a sure face: with one, no copies are searched.
 
     Returns:
         [N,2] points (x, y) of each face in pixel indices of the upright photo. [] where no turn shows a face.
@@ -40,7 +40,7 @@ def find_sideways(find: Callable[[Image.Image], ScoredFaces], photo: Image.Image
 
 
 def _turned_back(points: Points, turn: Image.Transpose, size: tuple[int, int]) -> Points:
-    """Points of the photo turned like this, as points of the upright photo of (width, height)."""
+    """Points [N,2] of the photo turned like this, as points of the upright photo of (width, height)."""
     x, y = points.T
     right, bottom = size[0] - 1, size[1] - 1
     if turn is Image.Transpose.ROTATE_90:

@@ -79,19 +79,19 @@ def a_device(flag: str, value: str) -> None:
 
 
 def a_method(flag: str, value: str) -> None:
-    """For methods joined by "+", with steps behind a colon or without."""
+    """For names of methods joined by "+"."""
     split_names(value)
 
 
 def a_number_of_steps(flag: str, value: int | Mapping[str, int]) -> None:
-    """For steps of a method's last part, or of parts by their names."""
+    """For steps of a method's last part, a number, or of parts by their names, of which only these are checked."""
     for name in value if isinstance(value, Mapping) else ():
         if name not in NAMES:
             raise MethodError(f"steps of {name!r}, which is no part of it. {did_you_mean(name, NAMES)}")
 
 
 def a_trial(flag: str, value: str) -> None:
-    """For methods with steps behind a colon or without, and "all"."""
+    """For names of methods joined by "+", with steps after a colon or without, and "all"."""
     if value != "all":
         from hyperstyle.evaluation.trials import Trial
 
@@ -99,7 +99,10 @@ def a_trial(flag: str, value: str) -> None:
 
 
 def a_model(flag: str, value: str) -> None:
-    """For bundled models and folders, which are looked into, and names of Hub repositories, which are not."""
+    """For bundled and installed models and folders, which must have a `hyperstyle.json`; and for names of repositories.
+
+    The Hub is not asked.
+    """
     if (folder := local_folder(value)) is not None:
         read_json(folder / "hyperstyle.json")
 
@@ -108,9 +111,13 @@ def check_edits(model: str, names: Iterable[str], where: str = "in this model") 
     """Raises EditError for a name that is no edit of the model, where its `hyperstyle.json` is here and lists them.
 
     Args:
-        model: its name.
+        model: a name or folder as `--model` takes it. A Hub repository is not asked.
         names: of edits.
         where: in the message, what has no edit of that name.
+
+    Raises:
+        ModelNotFoundError, MissingFileError, ConfigError: there is no such model, or its `hyperstyle.json` is missing
+            or malformed.
     """
     folder = local_folder(model)
     known = None if folder is None else read_json(folder / "hyperstyle.json").get("edits")

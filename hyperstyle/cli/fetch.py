@@ -18,16 +18,22 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class FetchArguments:
     """Downloads published files, checks their size and sha256, converts them, and installs the model under its name:
-    from then on `--model NAME` works everywhere. What an interrupted download got is used by the next one.
+    from then on every command takes it as `--model NAME`. An interrupted download continues at the next call.
     """
 
     name: str | None = positional(nargs="?", metavar="NAME", help="what to fetch, as in: hyperstyle fetch faces")
-    list: bool = switch("show what there is, fetch nothing (so does no NAME)")
-    accept_third_party: bool = switch("fetch from a host that is not the author; the sha256 is checked all the same")
+    list: bool = switch("list what can be fetched, and fetch nothing; the same as no NAME")
+    accept_third_party: bool = switch(
+        "accept files whose host is not their author; size and sha256 are checked all the same"
+    )
     keep: bool = switch("keep the downloaded files once the model is installed")
-    files: bool = switch("fetch the files only, to the cache of huggingface_hub; no model is made")
-    out: Path | None = flag(metavar="DIR", help="fetch the files only, into this folder; with --convert, see there")
-    convert: bool = switch("make the model folder --out of the files, and install nothing")
+    files: bool = switch(
+        "fetch the files only, and make no model: into huggingface_hub's cache, those on GitHub into HYPERSTYLE_HOME"
+    )
+    out: Path | None = flag(
+        metavar="DIR", help="fetch the files only, into this folder; with --convert, the model to make"
+    )
+    convert: bool = switch("convert the files to a model in the folder --out, and install nothing")
     into: Path | None = flag(
         metavar="DIR", help="add the published edits and the aligner to the model in this folder, and install nothing"
     )
@@ -57,9 +63,15 @@ add_parser = command("fetch", FetchArguments, run, help="download and install a 
 
 
 def _check(args: FetchArguments, collection: Collection) -> None:
-    """Refuses flags that contradict each other or make no sense with these files, before anything is downloaded."""
+    """Refuses, before anything is downloaded, flags that do not go together or with these files.
+
+    Raises:
+        ConfigError: such flags; a model whose checkpoint cannot be fetched; a malformed `hyperstyle.json` in `--into`.
+        MissingFileError: there is none in `--into`.
+        CheckpointError: the folder `--out` of `--convert` is taken.
+    """
     if args.convert and not collection.domain:
-        raise ConfigError(f"{args.name!r} is no model, so --convert makes no sense with it.")
+        raise ConfigError(f"{args.name!r} is no model that --convert could make. Leave out --convert.")
     if args.convert and args.out is None:
         raise ConfigError("--convert needs --out DIR, the model folder to make.")
     if not (collection.files or args.into or args.files or args.out):
@@ -87,7 +99,7 @@ def _install(name: str, collection: Collection, args: FetchArguments) -> int:
     from hyperstyle.io import installed
 
     if (folder := installed.find(name)) is not None:
-        print(f"The model {name} is installed already, in {folder}. To get it anew: hyperstyle models remove {name}")
+        print(f"The model {name} is installed already, in {folder}. To replace it: hyperstyle models remove {name}")
         return 0
     from hyperstyle.convert.install import install
 
@@ -145,12 +157,13 @@ def _say(text: str) -> None:
 
 
 def _show(collection: Collection) -> None:
+    """Prints what is known of each file; of those of the aligner only the name of their collection."""
     for file in (*collection.files, *collection.edit_files):
         print(f"  {file.name}")
         print(f"    size     {file.size:,} bytes")
         print(f"    sha256   {file.sha256}")
-        print(f"    licence  {file.licence}")
+        print(f"    license  {file.licence}")
         print(f"    host     {file.host}")
-        print(f"    author   {file.page}")
+        print(f"    page     {file.page}")
     if collection.aligner:
-        print(f"  and the files of {collection.aligner}")
+        print(f"  and the files of {collection.aligner} (see there)")

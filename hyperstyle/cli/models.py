@@ -1,4 +1,4 @@
-"""`hyperstyle models`: which models there are; `hyperstyle models remove`: one less."""
+"""`hyperstyle models`, which lists the models, and `hyperstyle models remove`, which deletes an installed one."""
 
 from __future__ import annotations
 

@@ -23,11 +23,12 @@ def with_extras(model: Model, *, edits: Mapping[str, PathLike], mtcnn: PathLike 
     Args:
         model: the model; its own edits stay, those of the same names excepted.
         edits: name -> file that `edits.load_edit` reads.
-        mtcnn: folder with MTCNN's published weights; None leaves the aligner as it is.
+        mtcnn: folder with MTCNN's weights, see `load_mtcnn`; None leaves the aligner as it is.
 
     Raises:
         EditError: a file holds no edit, or none for this generator.
         MissingFileError, CheckpointError, WeightsError: a file is not there or cannot be used.
+        MissingDependencyError: for the files of the package mtcnn: lz4 is not installed.
         ConfigError: an aligner for a domain whose images are not aligned.
     """
     model = replace(model, edits={**model.edits, **_read_edits(model, edits)})
@@ -39,12 +40,17 @@ def with_extras(model: Model, *, edits: Mapping[str, PathLike], mtcnn: PathLike 
 
 
 def add_extras(folder: Path, *, edits: Mapping[str, PathLike], mtcnn: PathLike | None) -> list[str]:
-    """Adds edits and an aligner to the model in a folder, all or nothing; returns what was added.
+    """Adds edits and an aligner to the model in a folder, all or nothing.
 
-    Edits of a name that the model has already stay as they are, and so does an aligner of its own.
+    Edits of a name that the model has already stay as they are, and so does an aligner of its own. The arguments are
+    those of `with_extras`.
+
+    Returns:
+        What was added: names of edits, and "mtcnn"; [] if nothing was.
 
     Raises:
-        HyperStyleError: what `model.folder.read_model` and `with_extras` raise; the folder cannot be written.
+        HyperStyleError: what `model.folder.read_model` and `with_extras` raise.
+        CheckpointError: the folder cannot be written.
     """
     model = read_model(folder, device=torch.device("cpu"), dtype=torch.float32)
     new = {name: file for name, file in edits.items() if name not in model.edits}

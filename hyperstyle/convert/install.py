@@ -32,16 +32,16 @@ def install(
         name: "faces", or another one of `COLLECTIONS` that becomes a model.
         accept_third_party: needed where a file is hosted by somebody who is not its author.
         keep: keep the downloaded files; else they are removed once the model is installed.
-        on_progress: called with a line of text for each stage.
+        on_progress: called with a line of text for each file and each stage; None for silence.
 
     Returns:
         The folder of the model. `HyperStyleInverter.from_pretrained(name)` loads it. One that is installed already
-        stays as it is.
+        stays as it is, and nothing is downloaded.
 
     Raises:
-        ConfigError: no published model has this name.
-        HubError: third parties were not accepted; a file cannot be fetched or is another one; another process is
-            installing this model; the folder cannot be written.
+        ConfigError: no published model has this name, its checkpoint cannot be fetched, or no lock can be made.
+        HubError: third parties were not accepted; the disk has no room; a file cannot be fetched or is another one;
+            another process is installing this model; the folder cannot be written.
         HyperStyleError: what `convert` raises.
     """
     say = on_progress or (lambda _: None)
@@ -66,7 +66,20 @@ def extend(
 ) -> list[str]:
     """Adds the published edits and the aligner of a collection to the model in a folder; returns what was added.
 
-    What the model has already stays as it is. The arguments and errors are those of `install` and `add_extras`.
+    What the model has already stays as it is. The downloaded files are removed.
+
+    Args:
+        name: the collection, such as "cars".
+        folder: of any model for which the edits are meant; it need not be an installed one.
+        accept_third_party, on_progress: see `install`.
+
+    Returns:
+        Names of edits, and "mtcnn" for the aligner; [] where the model has all of it.
+
+    Raises:
+        ConfigError: no published model has this name, nothing is published that could be added, or no lock can be made.
+        HubError: see `install`.
+        HyperStyleError: what `add_extras` raises.
     """
     say = on_progress or (lambda _: None)
     collection = model_collection(name)
@@ -92,7 +105,14 @@ def model_collection(name: str) -> Collection:
 def convert_collection(
     collection: Collection, paths: Mapping[str, Path], folder: Path, *, say: Callable[[str], None]
 ) -> Conversion:
-    """Converts the files of a model, by name, to a new model folder, with its edits and its aligner."""
+    """Converts the files of a model to a new model folder, with its edits and its aligner. Raises as `convert` does.
+
+    Args:
+        collection: of a model, with its checkpoint.
+        paths: name -> path, of all its files; those of the aligner in one folder.
+        folder: to write.
+        say: called with a line of text for each stage.
+    """
     return convert(
         paths[collection.files[0].name],
         folder,
@@ -106,7 +126,7 @@ def convert_collection(
 
 
 def _extras(collection: Collection, paths: Mapping[str, Path]) -> dict[str, Any]:
-    """The arguments `edits` and `mtcnn` of `convert`, from the files by name."""
+    """The arguments `edits` and `mtcnn` of `convert` and `add_extras`, from name of a file -> path."""
     weights = COLLECTIONS[collection.aligner].files if collection.aligner else ()
     return {
         "edits": {edit: paths[file] for edit, file in collection.edits.items()},
@@ -130,11 +150,13 @@ def _download(
     """
     strangers = [file for file in files if not file.by_author]
     if strangers and not accept_third_party:
-        hosts = " and ".join(dict.fromkeys(file.repo for file in strangers))
+        names: dict[str, list[str]] = {}  # of the files of each host
+        for file in strangers:
+            names.setdefault(f"{file.repo} on {file.site}", []).append(file.name)
+        hosts = "; ".join(f"{', '.join(files)} by {host}" for host, files in names.items())
         raise HubError(
-            f"these files are hosted by others than their authors, in {hosts}: "
-            f"{', '.join(file.name for file in strangers)}. Accept that with accept_third_party=True; size and sha256 "
-            "are checked all the same."
+            f"some files are not hosted by their authors: {hosts}. Accept that with accept_third_party=True; size and "
+            "sha256 are checked all the same."
         )
     needed = disk_space + sum(file.size for file in files if not file.is_at(folder / file.name))
     if needed > (free := shutil.disk_usage(folder).free):

@@ -1,4 +1,4 @@
-"""Published files whose sha256 is known: who hosts them, under which licence, and which belong together.
+"""Published files whose sha256 is known: who hosts them, under which license, and which belong together.
 
 They are listed in `published.toml`, the file of the 68-point landmark predictor among them.
 """
@@ -24,11 +24,11 @@ class PublishedFile:
     """A published file, and where a copy of it lies on the Hub.
 
     Attributes:
-        name: of the file.
+        name: of the file, without a folder.
         size: in bytes.
         sha256: 64 hex digits; a copy that differs is not the file.
-        licence: what is known about it, in a sentence.
-        repo: `owner/name`.
+        licence: what is known about its license, in sentences for the user.
+        repo: `owner/name` of the repository with the copy.
         path: in the repository.
         by_author: whether the owner of the repository is an author of the file.
         page: where the author publishes it.
@@ -49,7 +49,7 @@ class PublishedFile:
 
     @property
     def host(self) -> str:
-        """Who hosts the copy, for people."""
+        """Who hosts the copy and where, as messages say it."""
         owner = self.repo.partition("/")[0]
         who = "its author" if self.by_author else "not its author"
         place = self.site if self.kind == "github" else f"{self.site} {self.kind}"
@@ -62,12 +62,12 @@ class PublishedFile:
 
     @property
     def url(self) -> str:
-        """The address of a file on GitHub, or on the mirror that HYPERSTYLE_GITHUB_ENDPOINT names."""
+        """The address of a file of the kind "github", there or on the mirror that HYPERSTYLE_GITHUB_ENDPOINT names."""
         endpoint = os.environ.get(GITHUB_VARIABLE, "").rstrip("/") or "https://raw.githubusercontent.com"
         return f"{endpoint}/{self.repo}/{self.revision}/{quote(self.path)}"
 
     def is_at(self, path: Path) -> bool:
-        """Whether the file at this path is this one, by size and sha256."""
+        """Whether the file at this path is this one, by size and sha256. Raises OSError if it cannot be read."""
         return path.is_file() and path.stat().st_size == self.size and sha256(path) == self.sha256
 
 
@@ -77,13 +77,13 @@ class Collection:
 
     Attributes:
         about: one sentence.
-        files: what `fetch` downloads; of a model, the first one is what `convert` reads. Empty for a model whose files
-            nobody hosts where they can be fetched.
-        encoder: the file that `convert` takes as the encoder, or "".
+        files: the main ones; of a model, the first is the checkpoint that `convert` reads. Empty for a model whose
+            checkpoint is hosted nowhere that `fetch` can reach.
+        encoder: name of the one that `convert` takes as the encoder, or "".
         domain: of the model that they become, or "" where they become none.
-        edits: name of an edit -> the file in `edit_files` that it is read from.
+        edits: name of an edit -> name of the file in `edit_files` that it is read from.
         edit_files: small files of published edits for this model.
-        aligner: the collection with the weights of the model's aligner ("mtcnn"), or "".
+        aligner: name of the collection with the weights of the model's aligner ("mtcnn"), or "".
         page: where the authors publish files that cannot be fetched, or "".
     """
 
@@ -108,7 +108,7 @@ class Collection:
 
     @property
     def licence(self) -> str:
-        """What is known about the licences of all files, each sentence once."""
+        """What is known about the licenses of all files, each text once."""
         return " ".join(dict.fromkeys(file.licence for file in self.all_files))
 
     @property
@@ -118,7 +118,7 @@ class Collection:
 
     @property
     def size(self) -> int:
-        """Of all files, in bytes."""
+        """Of `all_files`, in bytes."""
         return sum(file.size for file in self.all_files)
 
 

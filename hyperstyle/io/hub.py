@@ -35,7 +35,7 @@ def resolve(
     Args:
         name: a bundled model, a folder on disk (a model's, or that of a training run, which stands for the model in
             it), a model that `hyperstyle fetch` installed, or a Hub repository `org/name`: looked for in this order.
-        revision: branch, tag or commit of the repository; None is its main branch.
+        revision: branch, tag or commit of the repository; None is its main branch. Ignored for all other models.
         cache_dir, local_files_only: for the Hub, as in huggingface_hub; HF_HUB_OFFLINE is honored.
 
     Raises:
@@ -79,8 +79,11 @@ def resolve(
 def local_folder(name: str | os.PathLike[str]) -> Path | None:
     """The folder of a bundled model, one on disk, or an installed one; None for a name of a Hub repository, org/name.
 
+    A folder on disk is returned whether or not a model is in it; that of a training run stands for its `model/`.
+
     Raises:
-        ModelNotFoundError: it is none of these.
+        ModelNotFoundError: it is none of these; a bundled model is missing from the installation; or an interrupted
+            change of the folder cannot be completed.
     """
     text = os.fspath(name)
     if text in BUNDLED:
@@ -104,7 +107,7 @@ def local_folder(name: str | os.PathLike[str]) -> Path | None:
 
 
 def why_missing(name: str) -> str:
-    """Why there is no model of this name, which cannot be that of a repository, and the command that gets it."""
+    """The message for a name that no model here has and no repository can have, with the command that gets it."""
     collection = COLLECTIONS.get(name)
     if collection is None or not collection.domain:
         known = [*BUNDLED, *installed.names(), *(key for key, value in COLLECTIONS.items() if value.domain)]
@@ -114,14 +117,15 @@ def why_missing(name: str) -> str:
         )
     if not collection.files:
         return (
-            f"the model {name!r} cannot be fetched: no host of its checkpoint is known. Get it from {collection.page}, "
-            f"convert it (`hyperstyle convert CHECKPOINT --encoder W_ENCODER --domain {collection.domain} --out "
-            f"models/{name}`), and add its edits: `hyperstyle fetch {name} --into models/{name}`."
+            f"the model {name!r} cannot be fetched: its checkpoint is hosted nowhere that this command can reach. "
+            f"Download it by hand, by the links on {collection.page}; convert it: `hyperstyle convert CHECKPOINT "
+            f"--encoder W_ENCODER --domain {collection.domain} --out models/{name}`; and add the published edits: "
+            f"`hyperstyle fetch {name} --into models/{name}`."
         )
     accept = " --accept-third-party" if collection.needs_acceptance else ""
     hosts = " and ".join(dict.fromkeys(f"{file.repo} on {file.site}" for file in collection.all_files))
     return (
-        f"the model {name!r} is not installed. This does it, once: `hyperstyle fetch {name}{accept}` "
+        f"the model {name!r} is not installed. Install it once with `hyperstyle fetch {name}{accept}` "
         f"({collection.size / 1e9:.1f} GB, hosted by {hosts}). {collection.licence}"
     )
 

@@ -36,10 +36,12 @@ def place(name: str) -> Path:
 
 
 def find(name: str) -> Path | None:
-    """The folder of an installed model that is complete; None if there is none.
+    """The folder of an installed model; None if none has this name, it is incomplete, or no folder can have the name.
+
+    An interrupted change of the folder is completed first (`finish_replacing`).
 
     Raises:
-        ModelNotFoundError: its writing was interrupted and cannot be completed.
+        ModelNotFoundError: that is not possible.
     """
     if not name or name in (".", "..") or any(letter in name for letter in "/\\\0"):  # it is no name of a folder
         return None
@@ -51,7 +53,7 @@ def find(name: str) -> Path | None:
 
 
 def names() -> list[str]:
-    """The names of all installed models, sorted."""
+    """The names of all installed models, sorted. Raises as `find` does."""
     models = home() / "models"
     if not os.path.isdir(models):
         return []
@@ -59,7 +61,7 @@ def names() -> list[str]:
 
 
 def size(folder: Path) -> int:
-    """The bytes of all files in a folder, at any depth."""
+    """The bytes of all files in a folder, at any depth; 0 where there is no folder."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
@@ -67,11 +69,14 @@ def remove(name: str) -> int:
     """Deletes an installed model and what is left of its downloads; returns how many bytes that were.
 
     Raises:
-        ModelNotFoundError: no model of this name is installed.
-        HubError: it is being installed, or cannot be deleted.
+        ModelNotFoundError: no model of this name is installed; or see `find`.
+        HubError: another process is installing or removing it, or it cannot be deleted.
+        ConfigError: see `writing`.
     """
     if (folder := find(name)) is None:
-        raise ModelNotFoundError(f"no model {name!r} is installed. {did_you_mean(name, names())}")
+        others = names()
+        known = did_you_mean(name, others) if others else "None is."
+        raise ModelNotFoundError(f"no model {name!r} is installed. {known}")
     with writing(name) as downloads:
         total = size(folder) + size(downloads)
         try:
@@ -90,8 +95,11 @@ def remove(name: str) -> int:
 def writing(name: str) -> Iterator[Path]:
     """Holds the lock of an installed model while the body writes or removes it; yields the folder of its downloads.
 
+    That folder is made, and removed again where the body succeeds and leaves nothing in it.
+
     Raises:
-        HubError: another process holds it, or the folders cannot be made.
+        HubError: another process (or thread) holds the lock, or the folders cannot be made.
+        ConfigError: no lock can be made in the folder of the models.
     """
     downloads = make_folder(home() / "downloads" / name, error=HubError)
     models = make_folder(home() / "models", error=HubError)

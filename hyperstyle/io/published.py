@@ -44,14 +44,14 @@ def fetch(
 
     Args:
         file: one of `COLLECTIONS`, or `PREDICTOR`.
-        out: a folder for the file; None leaves it in a cache: that of huggingface_hub, or for files on GitHub
-            `downloads` in the folder `installed.home()`.
+        out: a folder for the file, made where it is missing; None leaves it in a cache: that of huggingface_hub, or
+            for files on GitHub `downloads` in the folder `installed.home()`.
         accept_third_party: needed where the host is not an author of the file.
-        resume: keep in `out` what an interrupted download from the Hub has got, and go on from there; a file that is in
-            the cache of huggingface_hub is not copied into `out`.
+        resume: for files on the Hub: keep what an interrupted download has got, in a subfolder of `out`, and go on
+            from there; a file that is in the cache of huggingface_hub is not copied into `out`. Ignored without `out`.
 
     Returns:
-        The path of the file. What does not have its sha256 is removed, and never lies in `out`.
+        The path of the file. What does not have its size and sha256 is removed, and never gets this name in `out`.
 
     Raises:
         HubError: the host is a third party and that was not accepted; the file cannot be fetched, HF_HUB_OFFLINE
@@ -90,7 +90,11 @@ def fetch(
 
 
 def _download(file: PublishedFile, folder: Path | None = None) -> Path:
-    """The file in the folder, or in the Hub's cache. What came and is another file is removed. Raises HubError."""
+    """Downloads the file to the folder, or to the Hub's cache for None, and checks it; another file is removed.
+
+    Raises:
+        HubError: it cannot be fetched, or what came is another file. OSError: it cannot be written.
+    """
     if file.kind == "github":
         assert folder is not None  # for them `fetch` has a folder of its own in place of the Hub's cache
         path = _download_from_github(file, folder)
@@ -122,7 +126,11 @@ def _download(file: PublishedFile, folder: Path | None = None) -> Path:
 
 
 def _download_from_github(file: PublishedFile, folder: Path) -> Path:
-    """The file in the folder, which is small; a byte more than it should have is enough to know a larger one."""
+    """Downloads the file, which is small, to the folder. It is not checked, and read to a byte beyond its size at most.
+
+    Raises:
+        HubError: it cannot be fetched, or HF_HUB_OFFLINE is set. OSError: it cannot be written.
+    """
     from huggingface_hub import constants
 
     path = folder / file.name
@@ -153,10 +161,10 @@ def _cached(file: PublishedFile) -> Path | None:
 
 
 def predictor_here() -> Path | None:
-    """The predictor file that is on this machine, as `find_predictor` finds it without the Hub; None without one.
+    """The predictor file on this machine, as `find_predictor` finds it before it asks the Hub; None without one.
 
     Raises:
-        CheckpointError: as there, for the file that `HYPERSTYLE_LANDMARKS` names.
+        CheckpointError: the file that `HYPERSTYLE_LANDMARKS` names cannot be used, see `find_predictor`.
     """
     if configured := os.environ.get(VARIABLE):
         return _check_file(Path(configured), f"named by {VARIABLE}")
@@ -171,7 +179,7 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
     """The predictor file: the one given, else that of `HYPERSTYLE_LANDMARKS`, else the published one.
 
     The published one is taken from the cache of huggingface_hub, else from the package `face_recognition_models`
-    (which is not imported), else from the Hub; HF_HUB_OFFLINE is honored. Its sha256 is checked. Its licence, which
+    (which is not imported), else from the Hub; HF_HUB_OFFLINE is honored. Its sha256 is checked. Its license, which
     excludes commercial use, is logged as a warning, once in a process.
 
     `path` and the variable may name any predictor; a file with the name of the published one must have its hash.
@@ -200,6 +208,11 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _check_file(path: Path, how: str) -> Path:
+    """The path, with `~` expanded, of a predictor file that the user named; `how` says in messages where it was named.
+
+    Raises:
+        CheckpointError: see `find_predictor`.
+    """
     place = Path(os.path.expanduser(path))
     if not place.is_file():
         raise CheckpointError(f"{path}, {how}, is not a file. Expected dlib's {PREDICTOR.name}, or one like it.")
@@ -228,5 +241,5 @@ def _likely_places() -> Iterator[Path]:
 
 @functools.cache
 def _show_license() -> None:
-    """Logs the licence of the published file, once in a process."""
+    """Logs the license of the published file, once in a process."""
     LOG.warning("Landmarks are found with %s. %s", PREDICTOR.name, PREDICTOR.licence)
