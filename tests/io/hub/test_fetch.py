@@ -237,6 +237,7 @@ def test_what_is_published_is_complete(name: str) -> None:
         assert int(file.sha256, 16) > 0
         assert file.path.endswith(file.name)
         assert file.licence.endswith(".")
+        assert "licence" not in file.licence  # users read American English
         assert file.page.startswith("https://")
 
 
