@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import hyperstyle
 from hyperstyle.cli import (
@@ -143,10 +143,18 @@ def _report(error: Exception) -> int:
     return 2
 
 
-def _discard_output() -> None:
-    """What is left for stdout and stderr goes nowhere: the flush at exit would fail once more."""
+def _warn(line: str) -> None:
+    """Prints a line on stderr. Where that fails, it and those after it are lost, but the work goes on."""
+    try:
+        print(line, file=sys.stderr)
+    except OSError:
+        _discard_output(sys.stderr)
+
+
+def _discard_output(*streams: TextIO) -> None:
+    """What is left for these streams, or stdout and stderr, goes nowhere: the flush at exit would fail once more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams or (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
 
 
@@ -195,7 +203,7 @@ def _warnings_on_stderr() -> Iterator[None]:
             more.setdefault(same, []).extend(re.findall(_NAMES, line)[:1])
             return
         first[same] = line
-        print(line, file=sys.stderr)
+        _warn(line)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -204,4 +212,4 @@ def _warnings_on_stderr() -> Iterator[None]:
         finally:
             for same, names in more.items():
                 if names:
-                    print(f"{first[same].partition('. ')[0]}. The same for {', '.join(names)}.", file=sys.stderr)
+                    _warn(f"{first[same].partition('. ')[0]}. The same for {', '.join(names)}.")

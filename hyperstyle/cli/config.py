@@ -60,6 +60,10 @@ class ConfigParser(argparse.ArgumentParser):
         end = "" if message.endswith((".", "?")) else "."
         self.exit(2, f"hyperstyle: error: {shorten(message)}{end} Help: {self.prog} --help\n")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Writes help, version or error. Raises OSError where that fails, which argparse passes over."""
+        print(message or "", end="", file=file or sys.stderr, flush=True)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Of a name among several, such as a command, also says which one is close."""
         if action.choices is not None and value not in action.choices:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from hyperstyle.errors import ConfigError, HyperStyleError, WeightsError, shown
 from hyperstyle.io.file_kind import file_kind, first_line, refusal
 from hyperstyle.io.files import atomic_write, finish_replacing, replace_folder, write_text
 from hyperstyle.io.limits import check_dense
-from hyperstyle.io.opening import check_file, read_json
+from hyperstyle.io.opening import check_file, read_json, utf8_name
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
 M = TypeVar("M", bound=nn.Module)
@@ -59,13 +59,8 @@ def open_safetensors(path: str | os.PathLike[str]) -> Iterator[Any]:
     """
     from safetensors import safe_open
 
-    name = os.fspath(path)
-    with ExitStack() as stack:
-        if any("\ud800" <= letter <= "\udfff" for letter in name):  # that reader wants UTF-8
-            descriptor = os.open(name, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            name = f"/dev/fd/{descriptor}"
-        yield stack.enter_context(safe_open(name, framework="pt"))
+    with Path(path).open("rb") as opened, safe_open(utf8_name(opened), framework="pt") as file:
+        yield file
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

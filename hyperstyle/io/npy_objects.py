@@ -136,5 +136,5 @@ def _state(shape: tuple[int, ...], kind: str, order: str, flags: bytes) -> bytes
 
 
 def _text(text: str) -> bytes:
-    data = text.encode()
+    data = text.encode(errors="surrogatepass")  # as pickle does: names of files need not be text
     return b"X" + struct.pack("<I", len(data)) + data

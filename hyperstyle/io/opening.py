@@ -11,11 +11,11 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hyperstyle.errors import CheckpointError, ConfigError, HyperStyleError, MissingFileError, shown, with_article
 
-__all__ = ["MAX_TEXT", "check_file", "parse_json", "read_bytes", "read_json", "read_text"]
+__all__ = ["MAX_TEXT", "check_file", "parse_json", "read_bytes", "read_json", "read_text", "utf8_name"]
 
 MAX_TEXT = 64 << 20
 """Bytes of the largest text file that is read whole: a configuration, a list, a record."""
@@ -135,3 +135,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {with_article(type(values))}: expected an object.")
     return values
+
+
+def utf8_name(file: IO[bytes]) -> str:
+    """A name of a file that is open, for readers that want UTF-8; it is of use only while the file is open."""
+    name = os.fspath(file.name)
+    return f"/dev/fd/{file.fileno()}" if any("\ud800" <= letter <= "\udfff" for letter in name) else name

@@ -22,6 +22,7 @@ from torch import Tensor
 from hyperstyle.errors import WeightsError, with_article
 from hyperstyle.io.file_kind import file_kind, reading, refusal
 from hyperstyle.io.limits import check_content, check_pickle, check_torch_file
+from hyperstyle.io.opening import utf8_name
 
 
 def load_pickle(path: str | Path) -> Any:
@@ -84,7 +85,7 @@ def torch_load(source: BinaryIO, subject: str, purpose: str, *, mmap: bool = Fal
     """
     try:
         check_torch_file(source)
-        return torch.load(source.name if mmap else source, map_location="cpu", weights_only=True, mmap=mmap)
+        return torch.load(utf8_name(source) if mmap else source, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL ([\w.]*\w)", str(error))
         reason = f"asks for {name[1]}, which is not needed to read" if name else "holds objects other than"

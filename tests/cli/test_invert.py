@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -51,6 +52,25 @@ def test_each_image_gets_a_reconstruction_a_sheet_and_an_inversion_file(
         side = shown.width
     with Image.open(in_tmp_path / "results" / "me_sheet.png") as sheet:
         assert sheet.width > 3 * side, "input, W encoder and result stand side by side"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such names")
+def test_names_that_are_not_utf8_go_through_the_whole_job(tiny_model_dir: Path, in_tmp_path: Path) -> None:
+    inputs, out = in_tmp_path / "faces", in_tmp_path / os.fsdecode(b"out\xff")
+    name = os.fsdecode(b"\xff")
+    for stem in (name, "me"):
+        save_noise(inputs / f"{stem}.png")
+    assert invert(tiny_model_dir, inputs, "--out", out) == 0
+    inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+    for stem in (name, "me"):
+        again = Inversion.load(out / f"{stem}.safetensors", inverter)
+        with Image.open(out / f"{stem}.png") as shown:
+            assert shown.tobytes() == again.image.tobytes()
+    assert main(["edit", str(out), "--edit", "age=1", "--model", str(tiny_model_dir), "--out", "edited"]) == 0
+    assert files(in_tmp_path / "edited") == {f"{name}_edited.png", "me_edited.png"}
+    stamp = (out / f"{name}.safetensors").stat().st_mtime_ns
+    assert invert(tiny_model_dir, inputs, "--out", out) == 0  # its record is read, and it is done
+    assert (out / f"{name}.safetensors").stat().st_mtime_ns == stamp
 
 
 def test_an_image_that_is_no_result_is_not_replaced(tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import re
 import signal
 import subprocess
@@ -363,6 +364,37 @@ def test_a_stream_that_the_caller_closed_takes_what_is_written(tmp_path: Path, c
     assert (result.returncode, result.stdout.strip()) == (0, seen)
     assert "Traceback" not in result.stderr
     assert (tmp_path / "file").read_text() == "True"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("argv", ["--help", "--version", "invert --help"])
+def test_help_that_cannot_be_written_is_an_error(argv: str, unbuffered: str) -> None:
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    shell = ["sh", "-c", f'"$0" -m hyperstyle {argv} >/dev/full', sys.executable]
+    result = subprocess.run(shell, capture_output=True, text=True, env=env, check=False)
+    assert (result.returncode, result.stderr) == (
+        2,
+        "hyperstyle: error: No space left on device: in writing the output.\n",
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_warning_that_cannot_be_shown_does_not_end_the_work(tmp_path: Path, unbuffered: str) -> None:
+    code = (
+        "import sys, warnings; from hyperstyle import cli\n"
+        "def load(args):\n"
+        "    for name in 'ab': warnings.warn(f\"'{name}' looks wrong\")\n"
+        "    open('result', 'w').close(); sys.exit(0)\n"
+        "cli.info.load_inverter = load\n"
+        "cli.main(['info'])"
+    )
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    shell = ["sh", "-c", '"$0" -c "$1" 2>/dev/full', sys.executable, code]
+    result = subprocess.run(shell, cwd=tmp_path, env=env, check=False)
+    assert (tmp_path / "result").exists()
+    assert result.returncode == 0
 
 
 def test_the_module_runs_like_the_command(run_python: Run) -> None:

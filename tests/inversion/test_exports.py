@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from hyperstyle.errors import CheckpointError, ConfigError, HyperStyleError, Inv
 from hyperstyle.inversion.exports import baked_generator, official_stem, save_generator
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.io.npy_objects import load_named_arrays
 from hyperstyle.io.torch_files import load_state
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
@@ -147,6 +150,15 @@ def test_the_official_layout_is_that_of_the_published_script(batch: Inversion, t
             assert (delta.dtype, delta.shape, delta.flags.c_contiguous) == (np.float32, shape, True)
             expected = inversion.offsets[spec.name].expand(1, *shape)[0]
             np.testing.assert_array_equal(delta, expected.numpy())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such names")
+def test_an_image_whose_name_is_not_utf8_is_exported(batch: Inversion, tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.png")
+    replace(batch[0], sources=(Provenance(name),)).export(tmp_path, "official")
+    assert list(np.load(tmp_path / "latents.npy", allow_pickle=True).item()) == [name]
+    assert list(load_named_arrays(tmp_path / "latents.npy")) == [name]
+    assert os.listdir(os.fsencode(tmp_path / "weight_deltas")) == [b"\xff.npy"]
 
 
 def test_images_that_came_from_no_file_are_numbered(batch: Inversion, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import safetensors.torch
 import torch
 
 from hyperstyle.errors import CheckpointError, MissingFileError, WeightsError
+from hyperstyle.io.components import save_torch
 from hyperstyle.io.torch_files import as_tensor, load_content, load_npz, load_numbers, load_state
 
 CUT_OFF = r"is a damaged PyTorch file, or one cut off: .*\. Fetch or make it again\."
@@ -191,6 +194,14 @@ def test_a_file_that_was_cut_off_is_refused_in_one_line(tmp_path: Path, zipped: 
         with pytest.raises(CheckpointError, match=rf"half\.pt {CUT_OFF}$") as caught:
             load_state(path, mmap=mmap)
         assert caught.value.__cause__ is not None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such names")
+@pytest.mark.parametrize("mmap", [True, False])
+def test_a_file_whose_name_is_not_utf8_is_read_again(tmp_path: Path, mmap: bool) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.pt")
+    save_torch(path, {"a": torch.arange(3.0)})
+    assert load_state(path, mmap=mmap)["a"].tolist() == [0, 1, 2]
 
 
 def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
