@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -49,6 +49,10 @@ class Prepared:
     doubt: str = ""
     unaligned: str = ""
 
+    def pinned(self) -> Prepared:
+        """The same with its crop in memory from which it is copied to a GPU while the next images are prepared."""
+        return replace(self, crop=self.crop.pin_memory())
+
 
 Images = ImageSource | Prepared | Sequence[ImageSource | Prepared]
 """One image, or a list."""
@@ -68,6 +72,7 @@ def prepare(
     align: Align = "auto",
     face: Face = "largest",
     landmarks: npt.ArrayLike | None = None,
+    name: str | None = None,
 ) -> list[Prepared]:
     """Makes the input of the encoder from an image: one `Prepared`, or with `face="all"` one for each face.
 
@@ -76,6 +81,7 @@ def prepare(
         domain: gives the sizes. Only domains with `aligner="face"` crop faces; others take the whole image.
         aligner, face, landmarks: as in `decision.decide`.
         align: as in `decision.decide`; False takes the whole image.
+        name: of the image; None is its path, or its type where it has none.
 
     Raises:
         ImageError: the image cannot be read.
@@ -85,7 +91,8 @@ def prepare(
     """
     photo = load_photo(image)  # what a face is pasted back into, alpha channel included
     rgb = photo if photo.mode == "RGB" else flatten(photo)  # what detector and encoder see
-    name = os.fspath(image) if isinstance(image, str | os.PathLike) else type(image).__name__
+    if name is None:
+        name = os.fspath(image) if isinstance(image, str | os.PathLike) else type(image).__name__
     is_aligned_domain = domain.aligner == "face"
     if landmarks is not None and align is False:
         raise ConfigError(f"landmarks were given for {name!r} with align=False, which takes an image as it is.")

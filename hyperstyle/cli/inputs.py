@@ -7,21 +7,17 @@ import itertools
 import os
 import re
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Container, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from hyperstyle.cli.flags import as_flags
 from hyperstyle.errors import ConfigError, HyperStyleError
 
 if TYPE_CHECKING:
     from hyperstyle.images import Listing
-
-Item = TypeVar("Item")
-Read = TypeVar("Read")
 
 _MAX_NAME = 255  # bytes of a file's name, on all common disks
 
@@ -206,27 +202,6 @@ def check_targets(
             f"the result {str(there[0])!r} is there already{more}. Choose another --out, or replace what is there with "
             "--overwrite."
         )
-
-
-def read_ahead(
-    items: Iterable[Item], read: Callable[[Item], Read], ahead: int
-) -> Generator[tuple[Item, Future[Read]], None, None]:
-    """Yields each item with the future of `read(item)`, in order; one thread reads up to `ahead` items in advance.
-
-    The generator keeps no reference to an item it has yielded. What `read` raises is raised by the future's `result()`.
-    Closing the generator (`contextlib.closing`) cancels the reads that have not begun and waits for the current one.
-    """
-    waiting: deque[tuple[Item, Future[Read]]] = deque()
-    pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-    try:
-        for item in items:
-            waiting.append((item, pool.submit(read, item)))
-            if len(waiting) > ahead:
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def report(failures: Sequence[Failure], total: int) -> int:

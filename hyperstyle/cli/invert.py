@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from hyperstyle.cli.arguments import ALIGN, load_inverter, writable_folder
 from hyperstyle.cli.flags import command
-from hyperstyle.cli.inputs import Failure, Inputs, read_ahead
+from hyperstyle.cli.inputs import Failure, Inputs
 from hyperstyle.cli.resuming import DEFAULT_BATCH_SIZE, ImageJob, InvertArguments, Resumption
 from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.io.claims import Claims
+from hyperstyle.runtime.batches import together_or_alone
+from hyperstyle.runtime.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -82,8 +84,6 @@ class _InvertLoop:
         One thread reads and aligns images while the networks work on those before them. The claim on an image is
         released once its results are written, or once it failed.
         """
-        from torch.cuda import OutOfMemoryError
-
         batch = self.args.batch or (DEFAULT_BATCH_SIZE if self._on_gpu else 1)
         with closing(read_ahead(jobs, self._prepare, ahead=batch)) as reading:
             while jobs_read := list(islice(reading, batch)):
@@ -93,18 +93,7 @@ class _InvertLoop:
                         ready.append(future.result())
                     except HyperStyleError as error:
                         self._fail(job, error)
-                groups = [ready] if ready else []
-                while groups:
-                    group = groups.pop()
-                    try:
-                        self._invert_together(group)
-                    except (HyperStyleError, OutOfMemoryError) as error:
-                        if len(group) > 1:  # then each alone, so that only the images at fault fail
-                            groups = [[image] for image in reversed(group)]
-                        elif isinstance(error, HyperStyleError):
-                            self._fail(group[0].job, error)
-                        else:
-                            raise
+                together_or_alone(ready, self._invert_together, lambda image, error: self._fail(image.job, error))
                 self.bar.update(len(jobs_read))
 
     @property
@@ -124,7 +113,7 @@ class _InvertLoop:
             landmarks=self.args.landmarks_of(job.image),
         )
         if self._on_gpu:
-            faces = [replace(face, crop=face.crop.pin_memory()) for face in faces]
+            faces = [face.pinned() for face in faces]
         return _ReadImage(job, faces, self.work.origin(job.image))
 
     def _fail(self, job: ImageJob, error: HyperStyleError) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import sys
@@ -17,6 +16,7 @@ from hyperstyle.cli.inputs import Failure
 from hyperstyle.errors import ImageError, InversionError, WeightsError
 from hyperstyle.io.claims import Claims, Stamp, stamp
 from hyperstyle.io.files import sha256
+from hyperstyle.io.hub import model_digest
 
 DEFAULT_BATCH_SIZE = 8
 """Images, or faces of one, that go through the networks at once where the device allows it."""
@@ -84,7 +84,7 @@ class Resumption:
         self.refused: list[Failure] = []
         self._args = args
         self._settings = json.loads(json.dumps({name: getattr(args, name) for name in _SETTINGS}))
-        self._model = _model_digest(args.model)
+        self._model = model_digest(args.model)
 
     def origin(self, image: Path) -> dict[str, Any]:
         """What is stored with the inversion of this image, as JSON values. Raises ImageError where it is not there."""
@@ -187,22 +187,6 @@ class Resumption:
         if stored.get("landmarks") != now["landmarks"]:
             return "was made with other --landmarks"
         return None
-
-
-def _model_digest(name: str) -> str:
-    """16 hex digits of all that decides the results: the files of its networks and aligner, domain and steps.
-
-    By its `hyperstyle.json`, so without reading the weights. Edits may be added to a model, so they do not count.
-    """
-    from hyperstyle.io import hub
-    from hyperstyle.io.opening import read_json
-
-    manifest = read_json(hub.resolve(name) / "hyperstyle.json")
-    hashes = manifest.get("sha256")
-    if isinstance(hashes, dict):  # if not, loading it says so
-        hashes = {name: value for name, value in hashes.items() if name != "styleclip"}
-    content = [manifest.get("domain"), manifest.get("steps"), hashes]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _in_words(name: str, value: Any) -> str:

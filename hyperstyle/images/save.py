@@ -13,6 +13,9 @@ from hyperstyle.errors import ImageError
 from hyperstyle.images.color_modes import flatten
 from hyperstyle.io.files import write_bytes
 
+QUALITY = 95
+"""Of JPEG and WebP files, of 100."""
+
 _LONGEST_JPEG_EXIF = 65533  # bytes that one segment of a JPEG file holds
 
 
@@ -33,7 +36,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
             is left behind then.
     """
     kind = image_format(path)
-    options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
+    options: dict[str, Any] = {"quality": QUALITY} if kind in ("JPEG", "WEBP") else {}
     options |= {key: image.info[key] for key in ("icc_profile", "exif") if image.info.get(key)}
     if kind == "JPEG" and len(options.get("exif", b"")) > _LONGEST_JPEG_EXIF:
         del options["exif"]
@@ -51,6 +54,15 @@ def write_encoded(image: Image.Image, path: str | os.PathLike[str], kind: str, *
     Raises:
         ImageError: the format cannot hold the image, or the file cannot be written. Nothing is left behind then.
     """
+    write_bytes(path, encode(image, path, kind, **options), error=ImageError)
+
+
+def encode(image: Image.Image, path: str | os.PathLike[str], kind: str, **options: Any) -> memoryview:
+    """The content of an image file in Pillow's format `kind`; `path` is its name, for messages and some encoders.
+
+    Raises:
+        ImageError: the format cannot hold the image.
+    """
     encoded = _Encoded()
     encoded.name = os.fspath(path)
     try:
@@ -60,7 +72,7 @@ def write_encoded(image: Image.Image, path: str | os.PathLike[str], kind: str, *
             f"Cannot write {os.fspath(path)!r}: {kind} does not take this {image.mode} image of {image.width} x "
             f"{image.height} px ({failure}). Use .png, or a smaller image."
         ) from failure
-    write_bytes(path, encoded.getbuffer(), error=ImageError)
+    return encoded.getbuffer()
 
 
 def image_format(path: str | os.PathLike[str]) -> str:

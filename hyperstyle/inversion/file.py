@@ -80,7 +80,7 @@ def write(path: Path, record: Record) -> None:
     """
     advice = "Save the image itself by inversion.image.save(...), and the inversion as NAME.safetensors."
     check_suffix(path, "safetensors", "PyTorch", advice=advice, error=InversionError)
-    tensors, meta = _split(record)
+    tensors, meta = split(record)
     save_tensors(path, tensors, {"format": _FORMAT, "record": json.dumps(meta.to_dict())})
 
 
@@ -88,7 +88,7 @@ def pack(record: Record) -> tuple[bytes, dict[str, Any]]:
     """The same as `write`, in memory: the bytes of a safetensors file, and the plain values."""
     from safetensors.torch import save
 
-    tensors, meta = _split(record)
+    tensors, meta = split(record)
     return save({name: tensor.detach() for name, tensor in tensors.items()}), meta.to_dict()
 
 
@@ -105,20 +105,29 @@ def unpack(tensors: bytes, meta: dict[str, Any], model: Model | None) -> Record:
     stored, record = load(tensors), config_from_dict(InversionRecord, meta, "the record")
     if model is None:
         return _record(stored, record, torch.device("cpu"), None)
-    with _damages("what was unpickled", InversionError):
-        record.check(stored, model)
-    return _record(stored, record, model.device, model.dtype)
+    return join(stored, record, model, "what was unpickled")
+
+
+def join(tensors: dict[str, Tensor], meta: InversionRecord, model: Model, source: str) -> Record:
+    """The record that was `split`, its tensors on the device and of the type of the model.
+
+    Raises:
+        InversionError: it does not fit the model; the message begins with `source`.
+    """
+    with _damages(source, InversionError):
+        meta.check(tensors, model)
+    return _record(tensors, meta, model.device, model.dtype)
 
 
 def check(record: Record, model: Model) -> None:
     """Raises InversionError for the record of an unpickled inversion that does not fit the model."""
-    tensors, meta = _split(record)
+    tensors, meta = split(record)
     with _damages("what was unpickled", InversionError):
         meta.check(tensors, model)
 
 
-def _split(record: Record) -> tuple[dict[str, Tensor], InversionRecord]:
-    """Tensors that share no memory, and plain values."""
+def split(record: Record) -> tuple[dict[str, Tensor], InversionRecord]:
+    """Named tensors that share no memory, and plain values; `join` puts them together again."""
     tensors, tuned = _tensors(record.state)
     before, before_tuned = ({}, []) if record.unedited is None else _tensors(record.unedited)
     # What an edit left as it was, most of all the offset codes, is not stored again.

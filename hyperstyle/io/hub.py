@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -12,6 +14,7 @@ from hyperstyle.io import installed
 from hyperstyle.io.catalog import COLLECTIONS
 from hyperstyle.io.file_kind import first_line
 from hyperstyle.io.files import finish_replacing
+from hyperstyle.io.opening import read_json
 
 BUNDLED = {"avatars": Path(__file__).parents[1] / "avatars" / "model"}
 
@@ -74,6 +77,22 @@ def resolve(
         raise ModelNotFoundError(
             f"model {text!r} could not be fetched from the Hub: {explain(error, text, revision)}"
         ) from error
+
+
+def model_digest(name: str | os.PathLike[str]) -> str:
+    """16 hex digits of all that decides the results: the files of its networks and aligner, domain and steps.
+
+    By its `hyperstyle.json`, so without reading the weights. Edits may be added to a model, so they do not count.
+
+    Raises:
+        ModelNotFoundError: there is no such model. ConfigError, MissingFileError: its folder cannot be used.
+    """
+    manifest = read_json(resolve(name) / _MANIFEST)
+    hashes = manifest.get("sha256")
+    if isinstance(hashes, dict):  # if not, loading it says so
+        hashes = {name: value for name, value in hashes.items() if name != "styleclip"}
+    content = [manifest.get("domain"), manifest.get("steps"), hashes]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def local_folder(name: str | os.PathLike[str]) -> Path | None:

@@ -6,6 +6,7 @@ import gc
 import itertools
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -18,11 +19,11 @@ from PIL import Image
 
 from hyperstyle.align.prepare import Prepared, prepare
 from hyperstyle.cli import main
-from hyperstyle.cli.inputs import read_ahead
 from hyperstyle.errors import HyperStyleError, InversionError, QualityWarning
 from hyperstyle.images.color_modes import quiet
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.runtime.read_ahead import read_ahead
 
 Captured = pytest.CaptureFixture[str]
 BAD = b"not an image"
@@ -73,6 +74,15 @@ class TestReadingAhead:
             for done, (_, future) in enumerate(itertools.islice(reading, 20)):
                 assert future.result() == str(done)
                 assert len(consumed) == done + 1 + ahead
+
+    def test_all_that_is_collected_at_once_is_read(self) -> None:
+        collected = list(read_ahead(range(5), lambda item: time.sleep(0.01), 8))
+        assert [future.result() for _, future in collected] == [None] * 5
+
+    def test_several_threads_read_at_the_same_time(self) -> None:
+        together = threading.Barrier(3)
+        for _, future in read_ahead(range(6), lambda _: together.wait(30), 6, threads=3):
+            future.result()
 
     def test_the_next_item_is_read_while_one_is_processed(self) -> None:
         begun = [threading.Event() for _ in range(3)]
