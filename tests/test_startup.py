@@ -104,6 +104,23 @@ BAD_ARGUMENTS = (
     "bench loading avatars --picture gone.png",
     "bench loading avatars --repeat 0",
     "bench scaling --model avatars --over size",
+    "bulk gone new",
+    "bulk edited file/new",
+    "bulk edited new --shard-size 0",
+    "bulk edited new --face all",
+    "bulk edited new --engine slurm",
+    "bulk edited new --engine slurm --shard-index 2 --shard-count 2",
+    "bulk edited new --shard-index 0",
+    "bulk edited new --address auto",
+    "bulk edited new --model gone",
+    "bulk file new",
+    "bulk edited .",
+    "bulk-status edited",
+    "bulk-report gone",
+    "bulk-report edited --json gone/x.json",
+    "bulk-edit gone --edit age=2",
+    "bulk-edit edited --edit nonsense=2",
+    "bulk-edit edited --edit age=1:2:3",
     "convert gone.pt --out new",
     "convert file --out new --encoder gone.pt",
     "convert file --out new --domain nonsense",
@@ -202,5 +219,5 @@ def test_arguments_are_checked_before_torch_is_loaded(run_python: Run, tmp_path:
     assert [line for line in errors if "should not happen" in line] == []
     assert sorted(tmp_path.rglob("*")) == before
     assert {line.split()[0] for line in BAD_ARGUMENTS} == {
-        command.__name__.split(".")[-1].strip("_") for command in _ORDER
+        command.__name__.split(".")[-1].strip("_").replace("_", "-") for command in _ORDER
     }

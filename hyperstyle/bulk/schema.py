@@ -100,10 +100,10 @@ def schema_of(model: Model) -> pa.Schema:
 def failed_row(item: Item, error: HyperStyleError, seed: int | None) -> Row:
     """The row of an image that cannot be inverted: the sentence of the error, and the name of its class."""
     return {
-        "id": item.id,
-        "source": item.location,
+        "id": _text(item.id),
+        "source": _text(item.location),
         "seed": seed,
-        "error": str(error),
+        "error": _text(str(error)),
         "error_kind": type(error).__name__,
     }
 
@@ -133,8 +133,8 @@ def inverted_rows(
         (placement,) = meta.placements or (None,)
         rows.append(
             {
-                "id": item.id,
-                "source": item.location,
+                "id": _text(item.id),
+                "source": _text(item.location),
                 "width": size[0],
                 "height": size[1],
                 "quad": None if placement is None else np.ravel(placement.footprint),
@@ -194,6 +194,11 @@ def inversion_of(row: Mapping[str, Any], shard: ShardModel, model: Model) -> Inv
     inversion: Inversion = object.__new__(Inversion)
     fill(inversion, join(tensors, meta, model, name), {"model": model})
     return inversion
+
+
+def _text(name: str) -> str:
+    """A text as UTF-8 can hold it: names of files need not be text."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _values(tensor: Tensor, dtype: torch.dtype) -> Any:

@@ -28,6 +28,10 @@ from hyperstyle.cli import (
     align,
     animate,
     bench,
+    bulk,
+    bulk_edit,
+    bulk_report,
+    bulk_status,
     convert,
     demo,
     edit,
@@ -53,7 +57,8 @@ __all__ = ["build_parser", "main"]
 _NAMES = r"(?<!\w)'[^']*'(?:, '[^']*')*"  # what a warning is about: one name, or several; no apostrophe
 
 _ORDER = (
-    *(demo, fetch, models, align, invert, edit, animate, edits, fit, convert, export, import_, train, evaluate, bench),
+    *(demo, fetch, models, align, invert, edit, animate, edits, bulk, bulk_status, bulk_report, bulk_edit),
+    *(fit, convert, export, import_, train, evaluate, bench),
     info,
 )
 """The files of the commands, in the order of `--help`."""

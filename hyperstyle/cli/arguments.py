@@ -133,7 +133,7 @@ class ModelArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaceArguments:
+class DetectorArguments:
     """What finds the faces of a photo, and which of them is taken."""
 
     aligner: str = flag(
@@ -149,12 +149,18 @@ class FaceArguments:
         metavar="WHICH",
         help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found",
     )
-    landmarks: Path | None = flag(
-        check=there, help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image"
-    )
     sideways: bool = switch(
         "search photos in which no face is found, or no sure one, turned by 90, 180 and 270 degrees too, which takes "
         "four times as long"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceArguments(DetectorArguments):
+    """The same, or the landmarks of the face."""
+
+    landmarks: Path | None = flag(
+        check=there, help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image"
     )
 
     def check_face(self, images: int = 1, what: str = "images") -> None:
@@ -206,8 +212,8 @@ class FaceArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InversionArguments(FaceArguments):
-    """How an image is inverted by every command that starts from one."""
+class MethodArguments:
+    """How an image is inverted."""
 
     method: str | None = flag(
         check=a_method,
@@ -228,6 +234,11 @@ class InversionArguments(FaceArguments):
         default="auto",
         help="crop the face first: auto decides by the image, no takes it as it is",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionArguments(MethodArguments, FaceArguments):
+    """How an image is inverted by every command that starts from one."""
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
