@@ -25,6 +25,7 @@ class Marker:
         seconds: from its first image to its last byte.
         model: the fingerprint of the model.
         bytes, sha256: of the Parquet file.
+        memory: peak of the process so far, in bytes; None where it is not known.
         versions: package -> version.
     """
 
@@ -36,6 +37,7 @@ class Marker:
     model: str
     bytes: int
     sha256: str
+    memory: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod

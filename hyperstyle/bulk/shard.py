@@ -26,7 +26,7 @@ from hyperstyle.errors import AlignmentError, ConfigError, HyperStyleError, Imag
 from hyperstyle.images import to_images
 from hyperstyle.images.save import QUALITY, encode
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.io.files import atomic_write, sha256, write_text
+from hyperstyle.io.files import atomic_write, peak_memory, sha256, write_text
 from hyperstyle.methods import registry
 from hyperstyle.runtime.batches import together_or_alone
 from hyperstyle.runtime.read_ahead import read_ahead
@@ -104,6 +104,7 @@ def invert_shard(
         model=inverter.model.fingerprint,
         bytes=path.stat().st_size,
         sha256=sha256(path),
+        memory=peak_memory(),
         versions=_versions(),
     )
     write_text(path.with_suffix(".json"), json.dumps(vars(marker), indent=1) + "\n")
