@@ -116,6 +116,8 @@ BAD_ARGUMENTS = (
     "bulk file new",
     "bulk edited .",
     "bulk-status edited",
+    "bulk-bench edited --count 0",
+    "bulk-bench edited --json gone/x.json",
     "bulk-report gone",
     "bulk-report edited --json gone/x.json",
     "bulk-edit gone --edit age=2",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from hyperstyle.errors import ConfigError
 
 
-class _Scheduler(NamedTuple):
+@dataclass(frozen=True)
+class _Scheduler:
     """Names of environment variables: number of this process, how many there are, and the first and last number."""
 
     name: str

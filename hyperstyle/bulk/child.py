@@ -43,6 +43,7 @@ class Child:
             encoding="utf-8",
             env=None if env is None else dict(env),
         )
+        self._reading = threading.Lock()
         self.send(task)
 
     @property
@@ -60,7 +61,8 @@ class Child:
     def receive(self) -> dict[str, Any] | None:
         """The next value, waited for; None at its end."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        with self._reading:
+            line = "" if self._process.stdout.closed else self._process.stdout.readline()
         if not line.endswith("\n"):  # the end, or a line that was cut off by it
             return None
         value: dict[str, Any] = json.loads(line)
@@ -77,7 +79,8 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
         code = self._process.wait()
-        self._process.stdout.close()
+        with self._reading:  # by another thread, which comes to the end of it now
+            self._process.stdout.close()
         return code
 
 

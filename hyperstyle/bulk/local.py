@@ -18,8 +18,6 @@ from hyperstyle.errors import HyperStyleError
 MAX_DEATHS = 5
 """How often a process may die in the same shard before the job ends."""
 
-_POLL = 2.0  # seconds between looks at shards that another job works on
-
 
 def run_local(
     job: Job,
@@ -93,13 +91,8 @@ class _Driver:
     def outcomes(self) -> Iterator[Outcome]:
         """Hands out shards and yields what became of them, until there are no more."""
         working = set(self.children)
-        again = 0.0 if not self.wait else _POLL
         while working:
-            try:
-                place, answer = self.answers.get(timeout=again or None)
-            except queue.Empty:  # time to try those that another job works on
-                self._retry(working)
-                continue
+            place, answer = self.answers.get()
             if answer is None:
                 self._replace(place)
             elif "error" in answer:
@@ -119,20 +112,13 @@ class _Driver:
         yield from (Outcome(number, "busy") for number in self.busy)
 
     def _hand_out(self, place: int, working: set[int]) -> None:
-        """Gives a process its next shard, or lets it go where there is none."""
-        if self.pending:
-            self.current[place] = self.pending.popleft()
-            self.children[place].send(self.current[place])
-        elif not (self.wait and self.busy):
+        """Gives a process its next shard, or lets it go where there is none. Those to wait for come last."""
+        wait = not self.pending and self.wait and bool(self.busy)
+        if not self.pending and not wait:
             working.discard(place)
-
-    def _retry(self, working: set[int]) -> None:
-        """Hands out shards that were busy to processes that have nothing to do."""
-        for place in sorted(working - self.current.keys()):
-            if self.busy and not self.pending:
-                self.pending.append(self.busy.pop(0))
-            if self.pending:
-                self._hand_out(place, working)
+            return
+        self.current[place] = self.busy.pop(0) if wait else self.pending.popleft()
+        self.children[place].send({"number": self.current[place], "wait": wait})
 
     def _replace(self, place: int) -> None:
         """Starts another process in the place of one that died; its shard is the next to be handed out."""
@@ -171,4 +157,5 @@ def work(task: Any, lines: Lines, send: Send) -> None:
 
     send({"ready": True})
     while True:
-        send(vars(worker.run(lines.next(), on_batch)))
+        order = lines.next()
+        send(vars(worker.run(order["number"], on_batch, wait=order["wait"])))

@@ -30,6 +30,7 @@ def run_ray(
     workers: int | None = None,
     device: str = "auto",
     threads: int = 2,
+    wait: bool = False,
 ) -> Iterator[Outcome]:
     """What became of each shard, as they are done.
 
@@ -41,6 +42,7 @@ def run_ray(
         workers: actors; None is one for each GPU of the cluster, or one.
         device: of the models: "cpu", or "auto" for a GPU each where the cluster has any.
         threads: of each actor, that read and align images.
+        wait: for shards that another job works on; else they are "busy".
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -62,7 +64,7 @@ def run_ray(
         shards = data.from_items([{"number": n} for n in numbers], override_num_blocks=min(len(numbers), _MAX_BLOCKS))
         done = shards.map_batches(
             ShardActor,
-            fn_constructor_args=(str(job.folder.resolve()), "cuda" if gpus else "cpu", threads),
+            fn_constructor_args=(str(job.folder.resolve()), "cuda" if gpus else "cpu", threads, wait),
             batch_size=1,
             compute=data.ActorPoolStrategy(size=min(workers or max(gpus, 1), len(numbers))),
             num_gpus=1 if gpus else None,
@@ -85,7 +87,8 @@ def run_ray(
 class ShardActor:
     """An actor of Ray Data: loads the model once, then does a shard for each row with its number."""
 
-    def __init__(self, folder: str, device: str, threads: int) -> None:
+    def __init__(self, folder: str, device: str, threads: int, wait: bool) -> None:
+        self._wait = wait
         self._worker = Worker(Job.open(Path(folder)), device, threads=threads)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
@@ -93,7 +96,7 @@ class ShardActor:
         rows = []
         for number in batch["number"].tolist():
             try:
-                outcome = self._worker.run(number)
+                outcome = self._worker.run(number, wait=self._wait)
                 rows.append({**vars(outcome), "error": False})
             except HyperStyleError as error:  # a sentence for the driver, which ends the job
                 rows.append({**vars(Outcome(number, "busy")), "status": str(error), "error": True})

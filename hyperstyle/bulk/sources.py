@@ -161,7 +161,7 @@ def _of_tar(source: str, name: str) -> Iterator[Item]:
             tarfile.open(fileobj=file, mode="r:") as archive,
         ):
             for member in archive:
-                archive.members = []  # else it keeps them all
+                archive.members = []  # type: ignore[attr-defined]  # else it keeps them all
                 head = partial(_bytes_at, source, system, place, member.offset_data, min(member.size, HEAD))
                 if member.isfile() and sort_file(member.name, head):
                     yield Item(f"{name}/{member.name}", source, member.name, member.offset_data, member.size)

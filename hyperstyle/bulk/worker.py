@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from hyperstyle.bulk.marker import Marker, find_damage
 from hyperstyle.bulk.plan import Job
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.claims import Claims, stamp
+from hyperstyle.io.files import write_bytes
 from hyperstyle.io.hub import model_digest
 
 if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
+
+_POLL = 1.0  # seconds between looks at a shard that another process works on
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,23 @@ class Worker:
         self.inverter: HyperStyleInverter = settings.load_inverter(device)
         registry.resolve_method(self.inverter.model, settings.method, steps=settings.steps, seed=settings.seed)
 
-    def run(self, number: int, on_batch: Callable[[int], None] | None = None) -> Outcome:
+    def run(self, number: int, on_batch: Callable[[int], None] = lambda rows: None, *, wait: bool = False) -> Outcome:
         """Writes a shard, unless it is done or another process works on it. Raises what `invert_shard` raises.
 
-        `on_batch` is called with the number of rows after each batch; what it raises ends the shard, unwritten.
+        Args:
+            number: of the shard.
+            on_batch: is called with the number of rows after each batch; what it raises ends the shard, unwritten.
+            wait: while another process works on it, until it is done or released; then it is never "busy".
         """
         from hyperstyle.bulk.shard import invert_shard
 
         job, marker = self.job, self.job.marker(number)
         is_damaged = marker.exists() and find_damage(job.shard(number)) is not None
         with Claims() as claims:
-            status = claims.claim(marker, outdated=stamp(marker) if is_damaged else None)
+            outdated = stamp(marker) if is_damaged else None
+            while (status := claims.claim(marker, outdated=outdated)) == "busy" and wait:
+                on_batch(0)
+                time.sleep(_POLL)
             if status == "busy":
                 return Outcome(number, "busy")
             if status == "done":
@@ -81,7 +91,7 @@ class Worker:
                 from hyperstyle.bulk.probe import find_crashes
 
                 crashes = find_crashes(items, job.plan.settings)
-            started.touch()
+            write_bytes(started, b"")
             try:
                 written = invert_shard(
                     items,

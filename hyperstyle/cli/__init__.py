@@ -29,6 +29,7 @@ from hyperstyle.cli import (
     animate,
     bench,
     bulk,
+    bulk_bench,
     bulk_edit,
     bulk_report,
     bulk_status,
@@ -57,7 +58,7 @@ __all__ = ["build_parser", "main"]
 _NAMES = r"(?<!\w)'[^']*'(?:, '[^']*')*"  # what a warning is about: one name, or several; no apostrophe
 
 _ORDER = (
-    *(demo, fetch, models, align, invert, edit, animate, edits, bulk, bulk_status, bulk_report, bulk_edit),
+    *(demo, fetch, models, align, invert, edit, animate, edits, bulk, bulk_status, bulk_report, bulk_edit, bulk_bench),
     *(fit, convert, export, import_, train, evaluate, bench),
     info,
 )

@@ -100,8 +100,9 @@ def run(args: BulkArguments) -> int:
     if place is not None:
         numbers = share_of(numbers, *place)
     outcomes = []
-    left = sum(len(job.items(number)) for number in numbers[-1:]) + job.plan.shard_size * (len(numbers) - 1)
-    with tqdm(total=max(left, 0), unit="image", disable=args.quiet or None) as bar:
+    size, last = job.plan.shard_size, job.plan.shards - 1
+    left = size * len(numbers) - (size * job.plan.shards - job.plan.images if last in numbers else 0)
+    with tqdm(total=left, unit="image", disable=args.quiet or None) as bar:
         for outcome in _outcomes(args, job, numbers, bar.update):
             outcomes.append(outcome)
             bar.set_postfix_str(f"{sum(each.failed for each in outcomes)} failed")
@@ -136,7 +137,13 @@ def _outcomes(
         from hyperstyle.bulk.ray_engine import run_ray
 
         return run_ray(
-            job, numbers, address=args.address, workers=args.workers, device=args.device, threads=args.threads
+            job,
+            numbers,
+            address=args.address,
+            workers=args.workers,
+            device=args.device,
+            threads=args.threads,
+            wait=args.wait,
         )
     from hyperstyle.bulk.local import run_local
 

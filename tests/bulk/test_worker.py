@@ -42,14 +42,26 @@ def test_the_seconds_and_versions_stand_in_the_json_alone(undisturbed: dict[str,
     assert not any(b"seconds" in content or b"torch" in content for content in undisturbed.values())
 
 
-def test_a_shard_that_another_job_works_on_is_left_to_it(photos: Path, tmp_path: Path, begin: BeginJob) -> None:
+def test_a_shard_that_another_job_works_on_is_left_to_it_or_waited_for(
+    photos: Path, tmp_path: Path, begin: BeginJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyperstyle.bulk.worker._POLL", 0.01)
     job = begin(photos, tmp_path / "out")
     worker = Worker(job, "cpu")
     with Claims() as others:
         assert others.claim(job.marker(1)) == "claimed"
         assert worker.run(1) == Outcome(1, "busy")
         assert not job.shard(1).exists()
-    assert worker.run(1).status == "written"
+    with Claims() as others:
+        others.claim(job.marker(1))
+        polls = []
+
+        def release(rows: int) -> None:
+            polls.append(rows)
+            others.release(job.marker(1))
+
+        assert worker.run(1, release, wait=True).status == "written"
+    assert polls == [0, 3, 3, 2], "it waited once"
 
 
 def test_damaged_shards_are_done_again(
