@@ -81,7 +81,7 @@ def measure_bulk(
             raise ConfigError(f"the source has {whole.plan.images} images: expected {count} or more.")
         worker = Worker(whole, device)
         ratios, loops, bulks = [], [], []
-        worker.inverter.invert([item.source for item in whole.items(0)[: settings.batch]], align=settings.align_mode)
+        _loop(worker, whole.items(0)[: settings.batch])  # the first batch takes longer
         for number in range(_PARTS):
             items = whole.items(number)
             first = [_loop, _shard] if number % 2 else [_shard, _loop]
@@ -115,7 +115,7 @@ def measure_bulk(
     )
 
 
-def _loop(worker: Worker, items: list[Item], number: int) -> float:
+def _loop(worker: Worker, items: list[Item], number: int = 0) -> float:
     """Seconds of what a user would write without shards."""
     settings, begin = worker.job.plan.settings, time.perf_counter()
     remaining = iter(items)

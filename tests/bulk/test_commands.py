@@ -157,6 +157,26 @@ def test_flags_that_cannot_be_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_cost_of_a_large_job_follows_from_what_is_measured(
+    tiny_model_dir: Path, photos: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    command = ["bulk-bench", str(photos), "--model", str(tiny_model_dir), "--device", "cpu", "--align", "no"]
+    figures = tmp_path / "figures.json"
+    flags = ["--count", "16", "--batch", "2", "--images", "1000000", "--devices", "4", "--price", "2"]
+    assert main([*command, *flags, "--json", str(figures)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    values = json.loads(figures.read_text())
+    assert values["images"] == 16
+    hours = 1_000_000 / values["bulk"] / 3600
+    assert f"{hours:,.0f} hours of devices, {2 * hours:,.0f} at 2 per hour" in lines[-2]
+    assert lines[-1].split()[1] == f"{values['bytes_per_image'] / 1000:,.1f}"
+    assert main([*command, "--count", "6", "--batch", "2"]) == 2
+    assert main([*command, "--count", "32", "--batch", "2"]) == 2
+    errors = capsys.readouterr().err
+    assert "expected a multiple of 4 batches, 8" in errors
+    assert "the source has 24 images: expected 32 or more" in errors
+
+
 def test_sentences_of_one_kind_are_equal() -> None:
     first = without_names("no face found in 'a/1.png' (640x480 px).")
     assert first == without_names("no face found in 'b.png' (1,024x768 px).") == "no face found in NAME (NxN px)."

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hyperstyle.bulk import load_shards
@@ -66,13 +65,13 @@ def test_a_process_that_is_killed_loses_and_repeats_nothing(
     batches: list[int] = []
 
     def kill(rows: int) -> None:
-        if len(batches) in (1, 4):
+        if len(batches) == 1:
             os.kill(children[-1].pid, SIGKILL)
         batches.append(rows)
 
     outcomes = list(run_local(job, job.unfinished(), ["cpu"], on_batch=kill))
     assert [outcome.number for outcome in outcomes] == [0, 1, 2]
-    assert len(children) == 3
+    assert len(children) == 2
     assert contents(job.folder) == undisturbed
     assert len(set(rows_of(job))) == 24
     assert sorted(file.suffix for file in job.folder.iterdir() if file.is_file()) == [".json"] * 4 + [".parquet"] * 3
@@ -100,15 +99,16 @@ def test_an_image_that_ends_the_process_has_a_row_that_says_so(
     before = tiny_inverter.invert([folder / f"{number}.png" for number in (0, 1, 3)], align=False)
     for row, inversion in zip((rows[0], rows[1], rows[3]), before, strict=True):
         assert row.inversion is not None
-        assert np.abs(np.subtract(row.inversion.w, inversion.w)).max() < 1e-6
+        assert float((row.inversion.w - inversion.w).abs().max()) < 1e-6
 
 
 def test_what_ends_all_work_is_one_sentence(
-    photos: Path, tmp_path: Path, begin: BeginJob, children: list[Child]
+    photos: Path, tmp_path: Path, begin: BeginJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    code = """import os, sys; os.write(1, b'{{"error": "the disk is full"}}\\n'); sys.stdin.read()"""
+    monkeypatch.setattr("hyperstyle.bulk.child._CODE", code)
     job = begin(photos, tmp_path / "out")
-    (job.folder / "inputs" / "00000.jsonl").unlink()
-    with pytest.raises(HyperStyleError, match=r"00000\.jsonl"):
+    with pytest.raises(HyperStyleError, match="the disk is full"):
         list(run_local(job, [0], ["cpu"]))
 
 
@@ -116,7 +116,7 @@ def test_a_process_that_dies_again_and_again_ends_the_job(
     photos: Path, tmp_path: Path, begin: BeginJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk_local, "MAX_DEATHS", 1)
-    monkeypatch.setattr("hyperstyle.bulk.child._CODE", "import os; os._exit(7)  # {path!r} {target!r}")
+    monkeypatch.setattr("hyperstyle.bulk.child._CODE", "import os; os._exit(7)")
     job = begin(photos, tmp_path / "out")
     with pytest.raises(HyperStyleError, match=r"died 2 times while it loaded the model \(exit code 7\)"):
         list(run_local(job, [0], ["cpu"]))

@@ -37,13 +37,13 @@ def test_few_images_are_in_memory_while_they_are_listed(
     written: list[int] = []
 
     def images(*_: object, **__: object) -> Iterator[Item]:
-        for number in range(5000):
+        for number in range(500):
             written.append(len(list((tmp_path / "out").rglob("*.jsonl"))))
             yield Item(str(number), f"/{number}.png")
 
     monkeypatch.setattr(bulk_plan, "list_source", images)
-    job = begin("anything", tmp_path / "out", 100)
-    assert job.plan.images == 5000
+    job = begin("anything", tmp_path / "out", 10)
+    assert job.plan.images == 500
     assert written[-1] >= 49, "lists are written while the source is read"
 
 

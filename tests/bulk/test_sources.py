@@ -126,7 +126,7 @@ def test_a_store_that_does_not_answer_is_no_fault_of_an_image(
 
     def cat_file(self: Any, path: str, *args: Any, **options: Any) -> Any:
         calls.append(path)
-        if len(calls) < 3 or "down" not in path:
+        if len(calls) < 3 or "down/" not in path:
             raise ConnectionError("no route to host")
         return original(self, path, *args, **options)
 
