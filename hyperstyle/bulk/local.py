@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperstyle.bulk.child import Child, Lines, Send
-from hyperstyle.bulk.plan import Job
+from hyperstyle.bulk.plan import BulkJob
 from hyperstyle.bulk.worker import Outcome
 from hyperstyle.errors import HyperStyleError
 
@@ -20,7 +20,7 @@ MAX_DEATHS = 5
 
 
 def run_local(
-    job: Job,
+    job: BulkJob,
     numbers: Sequence[int],
     devices: Sequence[str],
     *,
@@ -57,7 +57,7 @@ class _Driver:
 
     def __init__(
         self,
-        job: Job,
+        job: BulkJob,
         pending: deque[int],
         count: int,
         threads: int,
@@ -149,7 +149,7 @@ def work(task: Any, lines: Lines, send: Send) -> None:
     """In the process: loads the model, then does each shard whose number comes."""
     from hyperstyle.bulk.worker import Worker
 
-    worker = Worker(Job.open(Path(task["folder"])), task["device"], threads=task["threads"])
+    worker = Worker(BulkJob.open(Path(task["folder"])), task["device"], threads=task["threads"])
 
     def on_batch(rows: int) -> None:
         lines.check()

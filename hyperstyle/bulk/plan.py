@@ -59,14 +59,14 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Job:
+class BulkJob:
     """A plan and its folder."""
 
     folder: Path
     plan: Plan
 
     @classmethod
-    def open(cls, folder: Path) -> Job:
+    def open(cls, folder: Path) -> BulkJob:
         """The job of a folder. Raises ConfigError where there is none, or a damaged one."""
         path = folder / _FILE
         if not path.is_file():
@@ -130,7 +130,7 @@ def make_plan(source: str, settings: JobSettings, shard_size: int, column: str |
     )
 
 
-def begin_job(folder: Path, plan: Plan, on_image: Callable[[int], object] = lambda count: None) -> Job:
+def begin_job(folder: Path, plan: Plan, on_image: Callable[[int], object] = lambda count: None) -> BulkJob:
     """The job of a folder, which is begun if there is none: its images are listed and split into shards.
 
     Of several processes that call it, one lists the images, and the others wait for it.
@@ -159,12 +159,12 @@ def begin_job(folder: Path, plan: Plan, on_image: Callable[[int], object] = lamb
                 images, shards = _write_lists(list_source(plan.source, column=plan.column), lists, plan, on_image)
             full = {**config_to_dict(plan), "images": images, "shards": shards}
             write_text(marker, json.dumps(full, indent=1) + "\n")
-    job = Job.open(folder)
+    job = BulkJob.open(folder)
     check_same(job, plan)
     return job
 
 
-def check_same(job: Job, plan: Plan) -> None:
+def check_same(job: BulkJob, plan: Plan) -> None:
     """Raises ConfigError where a folder's job is not the one that is asked for; the message says what differs."""
     before, now = ({**vars(each), **vars(each.settings)} for each in (job.plan, plan))
     where = f"the folder {shown(os.fspath(job.folder))} holds another job"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hyperstyle.bulk.plan import Job
+from hyperstyle.bulk.plan import BulkJob
 from hyperstyle.bulk.settings import need
 from hyperstyle.bulk.worker import Outcome, Worker, check_model
 from hyperstyle.errors import ConfigError, HyperStyleError, shown
@@ -23,7 +23,7 @@ _CHECK_SECONDS = 120.0  # in which a node must answer
 
 
 def run_ray(
-    job: Job,
+    job: BulkJob,
     numbers: Sequence[int],
     *,
     address: str | None = None,
@@ -89,7 +89,7 @@ class ShardActor:
 
     def __init__(self, folder: str, device: str, threads: int, wait: bool) -> None:
         self._wait = wait
-        self._worker = Worker(Job.open(Path(folder)), device, threads=threads)
+        self._worker = Worker(BulkJob.open(Path(folder)), device, threads=threads)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """A row for each shard: the fields of `Outcome`, or with `error` the message of an error as `status`."""
@@ -119,7 +119,7 @@ def _connect(ray: Any, address: str | None) -> None:
         ) from error
 
 
-def _check_nodes(ray: Any, job: Job) -> None:
+def _check_nodes(ray: Any, job: BulkJob) -> None:
     """Raises ConfigError where a node of the cluster has not all that actors need, before the first shard."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -143,7 +143,7 @@ def _check_nodes(ray: Any, job: Job) -> None:
 def _missing_here(folder: str) -> str | None:
     """On a node: what it lacks, in a sentence; None if it lacks nothing."""
     try:
-        check_model(Job.open(Path(folder)))
+        check_model(BulkJob.open(Path(folder)))
     except HyperStyleError as error:
         return str(error)
     return None

@@ -10,13 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-import hyperstyle
 from hyperstyle.align.prepare import Prepared, prepare
 from hyperstyle.bulk.items import Item, Reader
 from hyperstyle.bulk.marker import FORMAT, Marker
@@ -235,10 +233,10 @@ def _check(items: Sequence[Item], path: Path) -> None:
 
 
 def _versions() -> dict[str, str]:
-    pa = need("pyarrow", "bulk", "writing shards")
-    return {
-        "hyperstyle": hyperstyle.__version__,
-        "torch": torch.__version__,
-        "pyarrow": pa.__version__,
-        "python": platform.python_version(),
-    }
+    versions = {"python": platform.python_version()}
+    for name in ("hyperstyle-inversion", "torch", "pyarrow"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # a source tree that was never installed
+            versions[name] = "unknown"
+    return versions

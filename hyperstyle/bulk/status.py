@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hyperstyle.bulk.marker import Marker
-from hyperstyle.bulk.plan import Job
+from hyperstyle.bulk.plan import BulkJob
 from hyperstyle.errors import HyperStyleError
 
 _RECENT = 32  # shards that the rate is measured over
@@ -39,7 +39,7 @@ class JobStatus:
     left: float | None
 
 
-def read_status(job: Job) -> JobStatus:
+def read_status(job: BulkJob) -> JobStatus:
     """The numbers of a job; shards with a damaged JSON file count as not done."""
     markers: list[tuple[float, Marker]] = []  # with the time at which each was done
     working = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hyperstyle.bulk.marker import Marker, find_damage
-from hyperstyle.bulk.plan import Job
+from hyperstyle.bulk.plan import BulkJob
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.claims import Claims, stamp
 from hyperstyle.io.files import write_bytes
@@ -53,7 +53,7 @@ class Worker:
         ConfigError: the model differs from that of the job. HyperStyleError: it cannot be loaded, or lacks the method.
     """
 
-    def __init__(self, job: Job, device: str, *, threads: int = 2) -> None:
+    def __init__(self, job: BulkJob, device: str, *, threads: int = 2) -> None:
         from hyperstyle.methods import registry
 
         self.job, self._threads = job, threads
@@ -108,7 +108,7 @@ class Worker:
         return _outcome(number, "written", written)
 
 
-def check_model(job: Job) -> None:
+def check_model(job: BulkJob) -> None:
     """Raises ConfigError where the model of this name is not the one that the job was begun with."""
     settings = job.plan.settings
     if model_digest(settings.model) != job.plan.digest:

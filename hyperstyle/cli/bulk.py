@@ -14,7 +14,7 @@ from hyperstyle.cli.flags import command, flag, given_flags, positional, switch
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hyperstyle.bulk.plan import Job
+    from hyperstyle.bulk.plan import BulkJob
     from hyperstyle.bulk.settings import ImageKind, JobSettings
     from hyperstyle.bulk.worker import Outcome
 
@@ -129,7 +129,7 @@ def _check_engine(args: BulkArguments) -> tuple[int, int] | None:
 
 
 def _outcomes(
-    args: BulkArguments, job: Job, numbers: list[int], on_batch: Callable[[int], object]
+    args: BulkArguments, job: BulkJob, numbers: list[int], on_batch: Callable[[int], object]
 ) -> Iterator[Outcome]:
     if not numbers:
         return iter(())
@@ -160,7 +160,7 @@ def _devices(args: BulkArguments) -> list[str]:
     return [args.device] * (args.workers or 1)
 
 
-def _report(args: BulkArguments, job: Job, outcomes: list[Outcome]) -> int:
+def _report(args: BulkArguments, job: BulkJob, outcomes: list[Outcome]) -> int:
     """Says what was done, and returns the exit code."""
     failed = sum(outcome.failed for outcome in outcomes)
     if not args.quiet:

@@ -53,6 +53,7 @@ def run(args: BulkBenchArguments) -> int:
     )
     print(f"plain loop       {figures.loop:.2f} images per second, over {figures.images}")
     print(f"bulk             {figures.bulk:.2f} images per second, {figures.overhead:+.1%} time per image")
+    print(f"                 {figures.cpu_overhead:+.1%} processor time per image")
     if figures.two_processes is not None:
         print(f"two processes    {figures.two_processes:.2f} times the images per second of one")
     if figures.ray is not None:

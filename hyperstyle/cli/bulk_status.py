@@ -20,10 +20,10 @@ class BulkStatusArguments:
 
 def run(args: BulkStatusArguments) -> int:
     """Prints the numbers."""
-    from hyperstyle.bulk.plan import Job
+    from hyperstyle.bulk.plan import BulkJob
     from hyperstyle.bulk.status import duration, read_status
 
-    status = read_status(Job.open(args.folder))
+    status = read_status(BulkJob.open(args.folder))
     if args.json:
         print(json.dumps(dataclasses.asdict(status)))
         return 0

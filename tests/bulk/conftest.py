@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hyperstyle.bulk.plan import Job, begin_job, make_plan
+from hyperstyle.bulk.plan import BulkJob, begin_job, make_plan
 from hyperstyle.bulk.settings import JobSettings
 from hyperstyle.bulk.worker import Worker
 
@@ -41,7 +41,7 @@ class BeginJob:
     def __init__(self, settings: JobSettings) -> None:
         self.settings = settings
 
-    def __call__(self, source: Path | str, folder: Path, size: int = 8) -> Job:
+    def __call__(self, source: Path | str, folder: Path, size: int = 8) -> BulkJob:
         return begin_job(folder, make_plan(str(source), self.settings, size))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 from PIL import Image
 
 from hyperstyle.bulk import load_shards
-from hyperstyle.bulk.plan import Job
+from hyperstyle.bulk.plan import BulkJob
 from hyperstyle.bulk.report import without_names
 from hyperstyle.bulk.worker import Outcome, Worker
-from hyperstyle.cli import main
+from hyperstyle.cli import build_parser, main
 from hyperstyle.inverter import HyperStyleInverter
 from tests.bulk.conftest import contents, save_noise
 
@@ -26,7 +27,7 @@ Captured = pytest.CaptureFixture[str]
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes take seconds to start; tests/bulk/test_local.py starts them."""
 
-    def run_local(job: Job, numbers: list[int], devices: list[str], **options: Any) -> Iterator[Outcome]:
+    def run_local(job: BulkJob, numbers: list[int], devices: list[str], **options: Any) -> Iterator[Outcome]:
         worker = Worker(job, devices[0], threads=options["threads"])
         return (worker.run(number, options["on_batch"]) for number in numbers)
 
@@ -175,6 +176,13 @@ def test_the_cost_of_a_large_job_follows_from_what_is_measured(
     errors = capsys.readouterr().err
     assert "expected a multiple of 4 batches, 8" in errors
     assert "the source has 24 images: expected 32 or more" in errors
+
+
+def test_the_batch_file_for_slurm_calls_a_command_that_there_is(checkout: Path) -> None:
+    text = (checkout / "examples" / "bulk" / "job.sbatch").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^exec hyperstyle (.*)$", text, re.MULTILINE)
+    args = build_parser().parse_args(line.replace('"$@"', "photos out").split())
+    assert (args.source, args.out, args.engine) == ("photos", Path("out"), "slurm")
 
 
 def test_sentences_of_one_kind_are_equal() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from hyperstyle.bulk import plan as bulk_plan
 from hyperstyle.bulk.items import Item
-from hyperstyle.bulk.plan import Job, begin_job, make_plan
+from hyperstyle.bulk.plan import BulkJob, begin_job, make_plan
 from hyperstyle.bulk.settings import JobSettings
 from hyperstyle.errors import ConfigError
 from tests.bulk.conftest import BeginJob
@@ -28,7 +28,7 @@ def test_images_are_split_once_and_in_order(photos: Path, tmp_path: Path, begin:
     assert job.unfinished() == [0, 1, 2]
     again = begin(photos, tmp_path / "out", 10)
     assert again == job
-    assert Job.open(tmp_path / "out") == job
+    assert BulkJob.open(tmp_path / "out") == job
 
 
 def test_few_images_are_in_memory_while_they_are_listed(
@@ -72,10 +72,10 @@ def test_a_folder_of_something_else_is_refused(photos: Path, tmp_path: Path, beg
         begin(photos, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
     with pytest.raises(ConfigError, match="there is no bulk job in"):
-        Job.open(tmp_path)
+        BulkJob.open(tmp_path)
     (tmp_path / "job.json").write_text('{"format": "hyperstyle-bulk/9"}')
     with pytest.raises(ConfigError, match="has the format 'hyperstyle-bulk/9'"):
-        Job.open(tmp_path)
+        BulkJob.open(tmp_path)
 
 
 def test_another_job_in_the_folder_is_refused(
@@ -107,7 +107,7 @@ def test_another_job_in_the_folder_is_refused(
 def test_settings_come_back_from_the_file(photos: Path, tmp_path: Path, settings: JobSettings) -> None:
     chosen = replace(settings, steps={"hyperstyle": 2, "pti": 5}, face=1, crops="webp", method="hyperstyle+pti", seed=4)
     job = begin_job(tmp_path / "out", make_plan(str(photos), chosen, 8))
-    assert Job.open(tmp_path / "out").plan == job.plan
+    assert BulkJob.open(tmp_path / "out").plan == job.plan
     assert job.plan.settings == chosen
 
 

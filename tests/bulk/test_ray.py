@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperstyle.bulk.plan import Job, begin_job, make_plan
+from hyperstyle.bulk.plan import BulkJob, begin_job, make_plan
 from hyperstyle.bulk.ray_engine import run_ray
 from hyperstyle.bulk.settings import JobSettings
 from hyperstyle.errors import ConfigError, HyperStyleError
@@ -98,4 +98,4 @@ def test_what_ends_all_work_is_one_sentence(photos: Path, tmp_path: Path, begin:
     job = begin(photos, tmp_path / "out")
     (job.folder / "inputs" / "00001.jsonl").unlink()
     with pytest.raises(HyperStyleError, match=r"00001\.jsonl"):
-        list(run_ray(Job.open(job.folder), [1], device="cpu"))
+        list(run_ray(BulkJob.open(job.folder), [1], device="cpu"))
