@@ -99,13 +99,16 @@ def run(args: BulkArguments) -> int:
             job.marker(number).unlink(missing_ok=True)  # of a damaged one
     if place is not None:
         numbers = share_of(numbers, *place)
-    outcomes = []
+    outcomes, failed = [], 0
     size, last = job.plan.shard_size, job.plan.shards - 1
     left = size * len(numbers) - (size * job.plan.shards - job.plan.images if last in numbers else 0)
     with tqdm(total=left, unit="image", disable=args.quiet or None) as bar:
         for outcome in _outcomes(args, job, numbers, bar.update):
             outcomes.append(outcome)
-            bar.set_postfix_str(f"{sum(each.failed for each in outcomes)} failed")
+            failed += outcome.failed
+            bar.set_postfix_str(f"{failed} failed")
+            if args.engine == "ray":  # which says nothing while it works on a shard
+                bar.update(outcome.rows)
     return _report(args, job, outcomes)
 
 
