@@ -1,4 +1,4 @@
-"""The engine on Ray: a Ray Data set of the numbers of shards, mapped by a pool of actors with a model each.
+"""The engine on Ray: a dataset of Ray Data of the numbers of shards, mapped by a pool of actors with a model each.
 
 Ray Data starts an actor that dies again, and repeats what it had. What is done is known by the files of the job, as
 with every engine, and not by Ray's own row-level checkpoints: with two CPUs a job that is resumed from these hangs,

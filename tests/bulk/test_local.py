@@ -17,8 +17,10 @@ import pytest
 from hyperstyle.bulk import load_shards
 from hyperstyle.bulk import local as bulk_local
 from hyperstyle.bulk.child import Child
+from hyperstyle.bulk.items import Item
 from hyperstyle.bulk.local import run_local
 from hyperstyle.bulk.plan import BulkJob
+from hyperstyle.bulk.probe import find_crashes
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.inverter import HyperStyleInverter
 from tests.bulk.conftest import BeginJob, contents, save_noise
@@ -78,20 +80,30 @@ def test_a_process_that_is_killed_loses_and_repeats_nothing(
     assert sorted(file.suffix for file in job.folder.iterdir() if file.is_file()) == [".json"] * 4 + [".parquet"] * 3
 
 
+@pytest.fixture
+def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are started end where they decode an image of 33 px."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path / "site"), os.environ.get("PYTHONPATH", ""))))
+
+
+@pytest.mark.usefixtures("crashing")
+def test_an_image_that_ends_a_process_is_found(tmp_path: Path, begin: BeginJob) -> None:
+    files = [save_noise(tmp_path / "photos" / f"{side}.png", side, side) for side in (32, 33)]
+    crashes = find_crashes([Item(file.name, str(file)) for file in files], begin.settings)
+    assert list(crashes) == ["33.png"]
+    assert "reading this image ended the process (signal 11)" in crashes["33.png"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("crashing")
 def test_an_image_that_ends_the_process_has_a_row_that_says_so(
-    photos: Path,
-    tmp_path: Path,
-    begin: BeginJob,
-    children: list[Child],
-    monkeypatch: pytest.MonkeyPatch,
-    tiny_inverter: HyperStyleInverter,
+    tmp_path: Path, begin: BeginJob, children: list[Child], tiny_inverter: HyperStyleInverter
 ) -> None:
     folder = tmp_path / "photos"
     for number in range(4):
         save_noise(folder / f"{number}.png", number, side=33 if number == 2 else 32)
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path / "site"), os.environ.get("PYTHONPATH", ""))))
     job = begin(folder, tmp_path / "out")
     (outcome,) = run_local(job, [0], ["cpu"])
     assert (outcome.rows, outcome.failed, len(children)) == (4, 1, 2)
