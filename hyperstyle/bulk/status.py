@@ -73,7 +73,7 @@ def read_status(job: BulkJob) -> JobStatus:
 
 
 def _rate(recent: list[tuple[float, Marker]]) -> float | None:
-    """Images per second over shards that were done one after the other, the first of which only marks the beginning."""
+    """Images per second from the beginning of the first of these shards, sorted by time, to the end of the last."""
     if not recent:
         return None
     first, last = recent[0], recent[-1]
