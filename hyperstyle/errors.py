@@ -160,7 +160,7 @@ class ConversionWarning(UserWarning):
 
 
 class EditWarning(UserWarning):
-    """An edit goes far beyond its range, or was made for another generator; it was applied all the same."""
+    """An edit goes far beyond its range, was made for another generator, or does not arrive; it was applied anyway."""
 
 
 def warn(message: str, category: type[Warning]) -> None:

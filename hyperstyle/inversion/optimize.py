@@ -34,12 +34,13 @@ class Step:
         image: [B,3,size,size] the generator's current images; with `optimize_text` only their content rows (see
             `Domain.content`).
         losses: [B] the losses of these images; of all methods that optimize.
-        w: [B,L,D] the current latent codes; of "optimize-w", "optimize-w+", "idinvert" and ReStyle.
+        w: [B,L,D] the current latent codes; of "optimize-w", "optimize-w+", "idinvert", ReStyle and `Inversion.drag`.
         codes: accumulated codes of offsets or residuals, None before the first prediction; of "hyperstyle" and
             "hyperinverter".
         l2, perceptual: the two parts of the loss, as numbers, without the locality term; of "pti".
         pixel, feature, code: [B] the three parts of the loss, before they are weighted; of "idinvert".
         distances: [B] 1 - cosine between image and text, 0 to 2; of `optimize_text`.
+        points: [N,2] where the dragged points are, in pixel indices of `image`; of `Inversion.drag`.
     """
 
     step: int
@@ -54,6 +55,7 @@ class Step:
     feature: Tensor
     code: Tensor
     distances: Tensor
+    points: Tensor
 
     def __init__(self, step: int, steps: int, image: Tensor, **values: Any) -> None:
         self.step, self.steps, self.image = step, steps, image
