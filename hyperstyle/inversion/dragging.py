@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -197,8 +198,9 @@ def drag(
         if fixed is not None:
             loss = loss + MASK_WEIGHT * ((maps - first) * fixed).abs().mean()
         losses = check_losses(loss[None], 1, step)
-        image = maps if callback is None else render(model, moved(constant), generator=generator)  # for callbacks only
-        return Loss(losses, image, distances=distances.max()[None], shown={"points": now, "w": moved(state).w})
+        current = moved(constant)
+        image = partial(render, model, current, generator=generator)
+        return Loss(losses, image, distances=distances.max()[None], shown={"points": now, "w": current.w})
 
     optimize(
         [free], loss_at, Schedule(settings.steps, lambda step: settings.lr, threshold=settings.tolerance), callback

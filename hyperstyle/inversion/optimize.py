@@ -45,7 +45,6 @@ class Step:
 
     step: int
     steps: int
-    image: Tensor
     losses: Tensor
     w: Tensor
     codes: OffsetCodes | None
@@ -57,9 +56,16 @@ class Step:
     distances: Tensor
     points: Tensor
 
-    def __init__(self, step: int, steps: int, image: Tensor, **values: Any) -> None:
-        self.step, self.steps, self.image = step, steps, image
+    def __init__(self, step: int, steps: int, image: Tensor | Callable[[], Tensor], **values: Any) -> None:
+        self.step, self.steps, self._image = step, steps, image
         self.__dict__.update(values)
+
+    @property
+    def image(self) -> Tensor:
+        """[B,3,size,size]; methods that need no images themselves render one when it is first read."""
+        if not isinstance(self._image, Tensor):
+            self._image = self._image()
+        return self._image.detach()
 
     @property
     def loss(self) -> float:
@@ -94,7 +100,8 @@ class Loss:
 
     Attributes:
         losses: [B], differentiable with respect to the variables.
-        image: [B,3,size,size] the generator's images, for which the losses were computed.
+        image: [B,3,size,size] the generator's images, for which the losses were computed; or a function that renders
+            them, which a callback may call later.
         penalty: [B] added to the losses that are minimized, but neither shown to callbacks nor compared with
             `Schedule.threshold`.
         distances: [B] compared with `Schedule.threshold` in place of the losses.
@@ -102,7 +109,7 @@ class Loss:
     """
 
     losses: Tensor
-    image: Tensor
+    image: Tensor | Callable[[], Tensor]
     penalty: Tensor | None = None
     distances: Tensor | None = None
     shown: Mapping[str, Any] = field(default_factory=dict)
@@ -137,7 +144,7 @@ def optimize(
         current = loss(step)
         if callback is not None:
             shown = {name: v.detach() if isinstance(v, Tensor) else v for name, v in current.shown.items()}
-            callback(Step(step, schedule.steps, current.image.detach(), losses=current.losses.detach(), **shown))
+            callback(Step(step, schedule.steps, current.image, losses=current.losses.detach(), **shown))
         if schedule.threshold is not None:
             distances = current.losses if current.distances is None else current.distances
             near = distances.detach() <= schedule.threshold
