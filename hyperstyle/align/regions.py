@@ -31,7 +31,7 @@ def region_mask(region: str, landmarks: Points, size: tuple[int, int]) -> npt.ND
     """The mask [H,W] of a region: 1 on it and within `MARGIN`, then falling smoothly to 0 over `RIM`.
 
     Args:
-        region: one of `images.masks.REGIONS`. "face" reaches from the chin to the forehead.
+        region: one of `domain.REGIONS`. "face" reaches from the chin to the forehead.
         landmarks: [68,2] points in the iBUG order, in pixel indices of the image; they may lie outside of it.
         size: (H, W) of the image.
     """

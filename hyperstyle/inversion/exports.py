@@ -45,13 +45,13 @@ def export(inversion: Portable, path: str | Path, form: Literal["generator", "of
 
     Raises:
         ConfigError: another form.
-        InversionError: a batch as a generator; StyleSpace edits, which no form can hold; other changes than relative
-            offsets, which a generator alone can hold; images of the same NAME; a folder of another generator.
+        InversionError: a batch as a generator; StyleSpace edits or a mask, which no form can hold; other changes than
+            relative offsets, which a generator alone can hold; images of the same NAME; a folder of another generator.
         CheckpointError: the folder cannot be made, or its `latents.npy` cannot be read.
         HyperStyleError: a file cannot be written, or its name is that of an image or another kind of file.
     """
     check_export(path, form)
-    _check_styles(inversion)
+    _check_exportable(inversion)
     if form != "generator" and inversion.overrides:
         raise InversionError(
             f"its method changed weights, parameters or noise maps besides relative offsets, which the form {form!r} "
@@ -106,11 +106,11 @@ def baked_generator(inversion: Portable) -> StyleGenerator:
     `Inversion.tensor` has.
 
     Raises:
-        InversionError: a batch, or StyleSpace edits, which are no change of weights.
+        InversionError: a batch; StyleSpace edits or a mask, which are no change of weights.
     """
     if (count := len(inversion)) != 1:
         raise InversionError(f"a generator of a batch of {count}: each image has its own, index the batch.")
-    _check_styles(inversion)
+    _check_exportable(inversion)
     generator = copy.deepcopy(baked(inversion.model, inversion.state)[0])
     stored_maps = list(generator.noises.buffers())
     with torch.no_grad():
@@ -124,11 +124,15 @@ def official_stem(name: str) -> str:
     return PureWindowsPath(name).name.split(".", 1)[0]  # knows both kinds of slashes
 
 
-def _check_styles(inversion: Portable) -> None:
+def _check_exportable(inversion: Portable) -> None:
     if inversion.style_offsets:
         raise InversionError(
             f"it has StyleSpace edits (of {', '.join(inversion.style_offsets)}), which no form but save() can hold. "
             "Export it without them."
+        )
+    if inversion.mask is not None:
+        raise InversionError(
+            "its edits have a mask, which no form but save() can hold. Edit it without one, or keep its file."
         )
 
 
