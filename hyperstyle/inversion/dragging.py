@@ -1,8 +1,9 @@
 """Points of an image dragged to other places (DragGAN: Pan et al., "Drag Your GAN", SIGGRAPH 2023).
 
-Equations are those of the paper. Its sums over pixels and channels are means here, as are those over the points of a
-disc, so that the weights of the terms do not depend on the size of the image. Feature maps are sampled linearly at
-points of the image, which are the values of maps that were resized to the image first, without the memory for them.
+Equations are those of the paper. The norms of Eq. 1 are means over channels, and that of the mask's term over the
+whole map, so that λ does not depend on the size of the generator; the sum over the pixels around a point is a sum.
+Feature maps are sampled linearly at points of the image: these are the values of maps that were resized to the image
+first, without the memory for them.
 """
 
 from __future__ import annotations
@@ -52,26 +53,29 @@ class DragSettings:
 
     layer: str
     rows: int
-    radius: float
-    tracking_radius: float
+    radius: float = 4.0
+    tracking_radius: float = 8.0
     steps: int = 200
     lr: float = 0.01
     tolerance: float = 2.0
 
     @classmethod
     def of(cls, generator: StyleGenerator, *, steps: int | None = None, radius: float | None = None) -> DragSettings:
-        """The settings for a generator, by its size and number of rows; docs/drag.md has the measurement.
+        """The settings for a generator; docs/drag.md has the measurement.
+
+        The maps of a quarter of its size (those of 128 px for 512 px, as published), so that a value of the maps covers
+        four pixels of the image whatever the size, and the radii are the same number of pixels. The first six rows.
 
         Args:
-            generator: gives the size.
+            generator: gives size and layers.
             steps: another number of steps; None is 200.
-            radius: another radius; None is 3 px.
+            radius: another radius; None is 4 px, one value of the maps.
 
         Raises:
             ConfigError: steps or radius that are no such numbers, or a layer that the generator lacks.
         """
         size, rows = generator.config.size, generator.config.rows
-        settings = cls(f"b{size // 4}.conv1", rows // 2, 3.0, 6.0)
+        settings = cls(f"b{size // 4}.conv1", min(rows, 6))
         if steps is not None:
             check_integer("steps", steps, most=MAX_STEPS)
             settings = replace(settings, steps=int(steps))
@@ -194,7 +198,7 @@ def drag(
         around = now[:, None] + disc  # q_i, [N,K,2]
         # Eq. 1: F(q_i) is constant, so that the features at q_i + d_i become like those at q_i.
         pulled = sample(maps.detach(), around, size) - sample(maps, around + ahead[:, None], size)  # [N,K,C]
-        loss = pulled.abs().mean((1, 2)).sum()
+        loss = pulled.abs().mean(2).sum()
         if fixed is not None:
             loss = loss + MASK_WEIGHT * ((maps - first) * fixed).abs().mean()
         losses = check_losses(loss[None], 1, step)
