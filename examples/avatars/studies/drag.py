@@ -93,6 +93,7 @@ class DragResult:
         name: what was inverted how, or which setting is another one.
         distance: how far points were to go, in pixels.
         drags: how many.
+        lost: after how many of them the aligner finds no face.
         arrived: the share of drags whose tracked point came within the tolerance.
         before: identity of the reconstruction and the input before the drag.
     """
@@ -100,6 +101,7 @@ class DragResult:
     name: str
     distance: int
     drags: int
+    lost: int
     left: float
     tracked: float
     arrived: float
@@ -111,9 +113,11 @@ class DragResult:
 
     @classmethod
     def mean(cls, name: str, distance: int, before: Sequence[float], drags: Sequence[Drag], near: float) -> DragResult:
+        """Of these drags; `before` has the identity of each, and a point arrived that is as `near` to its target."""
         means = {key: float(np.nanmean([getattr(drag, key) for drag in drags])) for key in asdict(drags[0])}
         arrived = float(np.mean([drag.tracked <= near for drag in drags]))
-        return cls(name, distance, len(drags), arrived=arrived, before=float(np.mean(before)), **means)
+        lost = sum(np.isnan(drag.left) for drag in drags)
+        return cls(name, distance, len(drags), int(lost), arrived=arrived, before=float(np.mean(before)), **means)
 
 
 def evaluate_drag(
