@@ -32,8 +32,8 @@ from hyperstyle.runtime.gradients import check_no_inference_weights, with_gradie
 Moves = Sequence[tuple[tuple[float, float], tuple[float, float]]] | npt.NDArray[Any] | Tensor
 """((x, y), (x, y)) of each point: where it is and where it is to go, in pixel indices. Or an array [N,2,2] of these."""
 
-MASK_WEIGHT = 20.0
-"""λ of Eq. 1."""
+MASK_WEIGHT = 50.0
+"""λ of Eq. 1. DragGAN has 20, for sums of another size."""
 
 _MAX_STEPS = 10_000
 _SHORTEST = 1.0  # pixels that a point must have to go
@@ -187,7 +187,7 @@ def drag(
 
     with torch.no_grad():
         first = features()  # F_0
-        wanted = sample(first, sources[:, None], size)  # f_i of Eq. 2, [N,1,C]
+        original = sample(first, sources[:, None], size)  # f_i of Eq. 2, [N,1,C]
         fixed = None if mask is None else _outside(model, mask.to(free), first)  # 1 - M
     disc = _grid(settings.radius, free)
     disc = disc[disc.norm(dim=1) <= settings.radius]  # Ω_1 around 0, [K,2]
@@ -197,7 +197,7 @@ def drag(
         nonlocal now
         maps = features()
         if step:
-            now = track(maps.detach(), now, wanted, settings.tracking_radius, size)
+            now = track(maps.detach(), now, original, settings.tracking_radius, size)
         rest = targets - now
         distances = rest.norm(dim=1)
         # d_i of Eq. 1, a vector of length 1; shorter where less than a pixel is left, so that no point oscillates.
@@ -216,7 +216,7 @@ def drag(
     optimize([free], loss_at, Schedule(settings.steps, lambda step: settings.lr, threshold=1.0), callback)
     with torch.no_grad():
         if settings.steps and ((targets - now).norm(dim=1) > limits).any():
-            now = track(features(), now, wanted, settings.tracking_radius, size)  # of the last step
+            now = track(features(), now, original, settings.tracking_radius, size)  # of the last step
         rest = (targets - now).norm(dim=1)
         if late := [f"{rest[i]:.1f} of {lengths[i]:.1f} px are left" for i in (rest > limits).nonzero().flatten()]:
             warn(
@@ -227,18 +227,18 @@ def drag(
         return moved(state)
 
 
-def track(maps: Tensor, points: Tensor, wanted: Tensor, radius: float, size: int) -> Tensor:
-    """Where the points [N,2] are now: of the places around them, that whose features are nearest to `wanted` (Eq. 2).
+def track(maps: Tensor, points: Tensor, original: Tensor, radius: float, size: int) -> Tensor:
+    """Where the points [N,2] are now: of the places around them, those with the features nearest to `original` (Eq. 2).
 
     Args:
         maps: [1,C,r,r] the features of the image as it is now.
         points: where they were before.
-        wanted: [N,1,C] their features at the start.
+        original: [N,1,C] their features at the start.
         radius: places are searched up to this far along x and y, a pixel apart.
         size: side of the image in pixels, in which points and radius are measured.
     """
     places = (points[:, None] + _grid(radius, points)).clamp(-0.5, size - 0.5)  # Ω_2, [N,K,2]
-    nearest = (sample(maps, places, size) - wanted).abs().mean(2).argmin(1)  # [N]
+    nearest = (sample(maps, places, size) - original).abs().mean(2).argmin(1)  # [N]
     return places[torch.arange(len(points), device=points.device), nearest]
 
 
@@ -252,8 +252,8 @@ def sample(maps: Tensor, points: Tensor, size: int) -> Tensor:
 def _outside(model: Model, mask: Tensor, maps: Tensor) -> Tensor:
     """1 - M of Eq. 1 at the size of the maps [1,C,r,r]: [1,1,r,r], from a mask [1,1,H,W] of the content."""
     first, end = model.domain.content_rows or (0, model.domain.size)
-    whole = F.pad(mask, (0, 0, first, model.domain.size - end))  # the padding of the content stays
-    return 1 - F.adaptive_avg_pool2d(whole, (maps.shape[2], maps.shape[3]))
+    padded = F.pad(mask, (0, 0, first, model.domain.size - end))  # what pads the content stays as it is
+    return 1 - F.adaptive_avg_pool2d(padded, (maps.shape[2], maps.shape[3]))
 
 
 def _grid(radius: float, like: Tensor) -> Tensor:

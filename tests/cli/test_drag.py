@@ -16,6 +16,7 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 
 Captured = pytest.CaptureFixture[str]
+pytestmark = pytest.mark.filterwarnings("default::hyperstyle.errors.EditWarning")  # they are shown, not raised
 MOVE = ("--move", "10,20:16,20", "--drag-steps", "3")
 
 

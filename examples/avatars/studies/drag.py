@@ -279,8 +279,8 @@ def write_images(inverter: HyperStyleInverter, folder: Path) -> list[Path]:
         frames.append(_marked(image, [(goal, "deepskyblue"), (step.points[0].tolist(), "red")]))
 
     _dragged(inverter, inversion, landmark, direction * _DISTANCES[-1], settings, False, show)
-    kept = frames[:: max(len(frames) // 40, 1)]
-    animate([*[kept[0]] * 6, *kept, *[frames[-1]] * 8], folder / "drag.webp", rate=15, back=False, longest=256)
+    some = frames[:: max(len(frames) // 40, 1)]
+    animate([*[some[0]] * 6, *some, *[frames[-1]] * 8], folder / "drag.webp", rate=15, back=False, longest=256)
     return [folder / "drag.png", folder / "drag.webp"]
 
 
