@@ -252,7 +252,7 @@ def _marked(image: Image.Image, points: Sequence[tuple[Any, str]], side: int = _
 
 
 def write_images(inverter: HyperStyleInverter, folder: Path) -> list[Path]:
-    """Writes drag.png, four avatars before and after each way of dragging, and drag.webp, the steps of one drag."""
+    """Writes drag.jpg, four avatars before and after each way of dragging, and drag.webp, the steps of one drag."""
     settings = DragSettings.of(inverter.model.generator)
     rows = []
     numbers = range(32, 32 + len(MOVES))
@@ -267,7 +267,7 @@ def write_images(inverter: HyperStyleInverter, folder: Path) -> list[Path]:
         rows.append([_marked(inversion.image, [(source, "red"), *target]), *(_marked(i, target) for i in images)])
     labels = ["reconstruction", "dragged", "within the face", "by the W encoder"]
     grid = image_grid(rows, labels=labels, cell=256)
-    save_image(grid, folder / "drag.png")
+    save_image(grid, folder / "drag.jpg")
 
     frames: list[Image.Image] = []
     (case,) = _cases(inverter, "hyperstyle", [_ANIMATED])
@@ -281,7 +281,7 @@ def write_images(inverter: HyperStyleInverter, folder: Path) -> list[Path]:
     _dragged(inverter, inversion, landmark, direction * _DISTANCES[-1], settings, False, show)
     some = frames[:: max(len(frames) // 40, 1)]
     animate([*[some[0]] * 6, *some, *[frames[-1]] * 8], folder / "drag.webp", rate=15, back=False, longest=256)
-    return [folder / "drag.png", folder / "drag.webp"]
+    return [folder / "drag.jpg", folder / "drag.webp"]
 
 
 _HEADER = (
@@ -309,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--count", type=int, metavar="N", help="avatars (default: 32; of --settings 8, others)")
     parser.add_argument("--settings", action="store_true", help="compare settings, each changed alone")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="write drag.png and drag.webp there instead")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="write drag.jpg and drag.webp there instead")
     return run_command(parser, _run, argv)
 
 

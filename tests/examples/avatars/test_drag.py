@@ -39,7 +39,7 @@ def test_drags_of_an_avatar_are_measured(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.slow
 def test_images_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--device", "cpu", "--images", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.split() == [str(tmp_path / "drag.png"), str(tmp_path / "drag.webp")]
+    assert capsys.readouterr().out.split() == [str(tmp_path / "drag.jpg"), str(tmp_path / "drag.webp")]
     assert (tmp_path / "drag.webp").stat().st_size < 1_000_000
 
 
