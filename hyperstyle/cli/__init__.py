@@ -35,6 +35,7 @@ from hyperstyle.cli import (
     bulk_status,
     convert,
     demo,
+    drag,
     edit,
     edits,
     evaluate,
@@ -58,9 +59,9 @@ __all__ = ["build_parser", "main"]
 _NAMES = r"(?<!\w)'[^']*'(?:, '[^']*')*"  # what a warning is about: one name, or several; no apostrophe
 
 _ORDER = (
-    *(demo, fetch, models, align, invert, edit, animate, edits, bulk, bulk_status, bulk_report, bulk_edit, bulk_bench),
-    *(fit, convert, export, import_, train, evaluate, bench),
-    info,
+    *(demo, fetch, models, align, invert, edit, drag, animate, edits),
+    *(bulk, bulk_status, bulk_report, bulk_edit, bulk_bench),
+    *(fit, convert, export, import_, train, evaluate, bench, info),
 )
 """The files of the commands, in the order of `--help`."""
 
