@@ -45,13 +45,14 @@ def export(inversion: Portable, path: str | Path, form: Literal["generator", "of
 
     Raises:
         ConfigError: another form.
-        InversionError: a batch as a generator; StyleSpace edits, which no form can hold; other changes than relative
-            offsets, which a generator alone can hold; images of the same NAME; a folder of another generator.
+        InversionError: a batch as a generator; StyleSpace edits and features, which no form can hold; other
+            changes than relative offsets, which a generator alone can hold; images of the same NAME; a folder of
+            another generator.
         CheckpointError: the folder cannot be made, or its `latents.npy` cannot be read.
         HyperStyleError: a file cannot be written, or its name is that of an image or another kind of file.
     """
     check_export(path, form)
-    _check_styles(inversion)
+    _check_exportable(inversion)
     if form != "generator" and inversion.overrides:
         raise InversionError(
             f"its method changed weights, parameters or noise maps besides relative offsets, which the form {form!r} "
@@ -106,11 +107,11 @@ def baked_generator(inversion: Portable) -> StyleGenerator:
     `Inversion.tensor` has.
 
     Raises:
-        InversionError: a batch, or StyleSpace edits, which are no change of weights.
+        InversionError: a batch, StyleSpace edits or features, which are no change of weights.
     """
     if (count := len(inversion)) != 1:
         raise InversionError(f"a generator of a batch of {count}: each image has its own, index the batch.")
-    _check_styles(inversion)
+    _check_exportable(inversion)
     model, overrides = inversion.model, inversion.overrides
     generator = model.generator.with_parameters(overrides.tuned[0]) if overrides.tuned else model.generator
     with torch.no_grad():
@@ -125,7 +126,13 @@ def official_stem(name: str) -> str:
     return PureWindowsPath(name).name.split(".", 1)[0]  # knows both kinds of slashes
 
 
-def _check_styles(inversion: Portable) -> None:
+def _check_exportable(inversion: Portable) -> None:
+    """Raises InversionError for what no form can hold."""
+    if inversion.overrides.features is not None:
+        raise InversionError(
+            "it has features, which stand in place of a layer's output for this image alone: no form but save() can "
+            "hold them. Export Inversion.initial, or an inversion by another method."
+        )
     if inversion.style_offsets:
         raise InversionError(
             f"it has StyleSpace edits (of {', '.join(inversion.style_offsets)}), which no form but save() can hold. "

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hyperstyle.align.source import Placement, Provenance
 from hyperstyle.errors import ConfigError, HyperStyleError, InversionError, WeightsError, shown
+from hyperstyle.inversion.features import Features
 from hyperstyle.inversion.record import (
     UNEDITED,
     InversionRecord,
@@ -68,6 +69,8 @@ def _tensors(state: InversionState) -> tuple[dict[str, Tensor], list[int]]:
     tensors |= {f"style/{name}": offset for name, offset in state.style_offsets.items()}
     tensors |= {f"tuned/{numbers[key]}/{n}": value for key, group in distinct.items() for n, value in group.items()}
     tensors |= {f"noise/{i}": noise for i, noise in enumerate(overrides.noise)}
+    if (features := overrides.features) is not None:
+        tensors |= {f"features/{features.maps.layer}/{name}": tensor for name, tensor in features.named.items()}
     return tensors, [numbers[id(parameters)] for parameters in overrides.tuned]
 
 
@@ -244,6 +247,10 @@ def _state(tensors: Mapping[str, Tensor], rows: int, tuned: Sequence[int]) -> In
     w = tensors["w"]
     parameters = [group(f"tuned/{number}/") for number in range(max(tuned, default=-1) + 1)]
     noise = tuple(tensors[f"noise/{i}"] for i in range(len(group("noise/"))))
-    overrides = GeneratorOverrides(codes("residuals"), tuple(parameters[number] for number in tuned), noise)
+    # "features/b64.conv1/maps": the layer is part of the names.
+    layer = next((name.split("/")[1] for name in tensors if name.startswith("features/")), None)
+    features = None if layer is None else Features.of_named(layer, group(f"features/{layer}/"))
+    tuned_parameters = tuple(parameters[number] for number in tuned)
+    overrides = GeneratorOverrides(codes("residuals"), tuned_parameters, noise, features)
     w = w.expand(-1, rows, -1).contiguous() if w.shape[1] == 1 else w
     return InversionState(w, codes("codes"), group("style/"), overrides)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.stylegan2.base import StyleGenerator, Styles, WeightChanges
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
+from hyperstyle.networks.stylegan2.features import FeatureMaps
 from hyperstyle.networks.stylegan2.layers import PixelNorm, StoredNoise
 from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation, normal, upfirdn
 
@@ -153,9 +154,17 @@ class StyleGan1(StyleGenerator):
         return self.block(spec).modulation
 
     def _synthesize(
-        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
+        self,
+        styles: Styles,
+        changes: WeightChanges,
+        noise: Sequence[Tensor | None],
+        modulation: Modulation,
+        features: FeatureMaps | None,
+        until: str | None,
     ) -> Tensor:
         x = self.constant.expand(len(styles[self.layers[0].name]), -1, -1, -1)
         for spec, noise_map in zip(self.layers, noise, strict=True):
             x = self.block(spec)(x, styles[spec.name], noise_map, self.blur)
+            if spec.name == until:
+                return x
         return self.to_rgb(x)

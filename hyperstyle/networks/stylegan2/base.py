@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, did_you_mean
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
+from hyperstyle.networks.stylegan2.features import FeatureMaps
 from hyperstyle.networks.stylegan2.layers import StoredNoise
 from hyperstyle.networks.stylegan2.ops import Modulation
 
@@ -83,9 +84,17 @@ class StyleGenerator(nn.Module, ABC):
 
     @abstractmethod
     def _synthesize(
-        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
+        self,
+        styles: Styles,
+        changes: WeightChanges,
+        noise: Sequence[Tensor | None],
+        modulation: Modulation,
+        features: FeatureMaps | None,
+        until: str | None,
     ) -> Tensor:
-        """`synthesize` of checked styles: `changes` are offsets and residuals, `noise` has a map for each layer."""
+        """`synthesize`, or `maps_after` a layer that is not None, of checked inputs: `changes` are offsets and
+        residuals, `noise` has a map for each layer.
+        """
 
     # ---- layers and parameters ----
 
@@ -166,6 +175,7 @@ class StyleGenerator(nn.Module, ABC):
         random: torch.Generator | None = None,
         modulation: Modulation = "weights",
         residuals: Offsets | None = None,
+        features: FeatureMaps | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
 
@@ -180,40 +190,75 @@ class StyleGenerator(nn.Module, ABC):
                 styles never act on weights. Without gradients on a CPU `networks.cpu.synthesize` computes the images
                 of a StyleGAN2 in half the time.
             residuals: layer name -> residual (HyperInverter), of the shapes of offsets.
+            features: what a layer hands on in place of its own output; None changes nothing.
 
         Raises:
             ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, or
-                for a generator that takes none (`takes_offsets`), an unknown noise mode, or noise maps of a wrong
-                number or shape.
+                for a generator that takes none (`takes_offsets`), an unknown noise mode, or noise maps or features of a
+                wrong number or shape.
         """
         changes = offsets or {}, residuals or {}
-        maps = self.check_inputs(styles, changes, noise, random)
-        return self._synthesize(styles, changes, maps, modulation)
+        maps = self.check_inputs(styles, changes, noise, random, features)
+        return self._synthesize(styles, changes, maps, modulation, features, None)
+
+    def maps_after(
+        self,
+        layer: str | int,
+        styles: Styles,
+        offsets: Offsets | None = None,
+        *,
+        noise: NoiseMode | NoiseMaps = "const",
+        modulation: Modulation = "weights",
+        residuals: Offsets | None = None,
+        features: FeatureMaps | None = None,
+    ) -> Tensor:
+        """The output of a layer, [B,C,r,r], after noise, bias and activation; of a toRGB layer the image so far.
+
+        The layers after it are not computed. Features that take its place are not in it: it is the generator's own.
+
+        Args:
+            layer: name or official index.
+            styles, offsets, noise, modulation, residuals, features: as of `synthesize`.
+
+        Raises:
+            ConfigError: an unknown layer, or as `synthesize` does.
+        """
+        changes = offsets or {}, residuals or {}
+        maps = self.check_inputs(styles, changes, noise, None, features)
+        return self._synthesize(styles, changes, maps, modulation, features, self.layer(layer).name)
 
     def forward(self, w: Tensor, offsets: Offsets | None = None, **options: Any) -> Tensor:
         """Latent codes [B,L,D] or [B,D] -> images [B,3,size,size]: `synthesize(styles(w), offsets, **options)`."""
         return self.synthesize(self.styles(w), offsets, **options)
 
     def check_inputs(
-        self, styles: Styles, changes: WeightChanges, noise: NoiseMode | NoiseMaps, random: torch.Generator | None
+        self,
+        styles: Styles,
+        changes: WeightChanges,
+        noise: NoiseMode | NoiseMaps,
+        random: torch.Generator | None,
+        features: FeatureMaps | None = None,
     ) -> list[Tensor | None]:
         """Checks the inputs of `synthesize`, and makes the noise maps.
 
         Args:
-            styles, noise, random: as of `synthesize`.
+            styles, noise, random, features: as of `synthesize`.
             changes: offsets and residuals. Their shapes are not checked, since lazy ones are computed later.
 
         Returns:
             A noise map [1 or B,1,r,r] for each layer that adds noise; None for no noise.
 
         Raises:
-            ConfigError: a missing style, an unknown layer, different batch sizes, or noise that does not fit.
+            ConfigError: a missing style, an unknown layer, different batch sizes, or noise or features that do not
+                fit.
         """
         if any(changes) and not self.takes_offsets:
             raise ConfigError(
                 "offsets of weights for a StyleGAN: only StyleGAN2 generators have a place for them. Change the codes "
                 "or their styles."
             )
+        if features is not None and not self.takes_offsets:
+            raise ConfigError("features for a StyleGAN: only StyleGAN2 generators take them. Change the codes instead.")
         names = [s.name for s in self.layers]
         modes = ("const", "random", "none")
         if noise not in modes if isinstance(noise, str) else not isinstance(noise, Sequence):
@@ -227,6 +272,8 @@ class StyleGenerator(nn.Module, ABC):
         batch = styles[names[0]].shape[0]
         if other := next((name for name in names if styles[name].shape[0] != batch), None):
             raise ConfigError(f"styles of {styles[other].shape[0]} image(s) in {other}, of {batch} in {names[0]}.")
+        if features is not None:
+            features.check(self.layers, batch)
         if not isinstance(noise, str):
             # one map for all images, or one for each
             sizes = [s.resolution for s in self.layers if not s.torgb]
