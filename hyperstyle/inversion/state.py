@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import InversionError
+from hyperstyle.images.masks import rounded_mask
 from hyperstyle.inversion.features import Features
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.base import StyleGenerator
@@ -48,26 +49,33 @@ class GeneratorOverrides:
 class InversionState:
     """What determines, with the generator, the images of a batch.
 
+    Of the mask, only `Inversion.tensor`, pasting back and the feature editor make use: what is rendered from a state is
+    whole.
+
     Attributes:
         w: [B,L,D] latent codes.
         offset_codes: the relative weight offsets, as codes of a hypernetwork or dense; None for no offsets.
         style_offsets: layer name -> [B,S], added to the output of the layer's affine map. S is the width of its style:
             I for StyleGAN2, 2 * O for StyleGAN1. Layers that are absent get no offset.
         overrides: residuals, tuned parameters, noise maps and features.
+        mask: [B,1,H,W] float32 in [0,1], where the images differ from the unedited ones, made by `masks.make_mask`;
+            None for everywhere. It limits what the feature editor is told of an edit, too.
     """
 
     w: Tensor
     offset_codes: OffsetCodes | None = None
     style_offsets: Mapping[str, Tensor] = field(default_factory=dict)
     overrides: GeneratorOverrides = field(default_factory=GeneratorOverrides)
+    mask: Tensor | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors of the state, of codes and overrides too; those of a shared tuned mapping once for each image."""
+        mask = () if self.mask is None else (self.mask,)
         codes = [t for part in (self.offset_codes, self.overrides.residuals) if part is not None for t in part.tensors]
         tuned = [value for parameters in self.overrides.tuned for value in parameters.values()]
         features = () if self.overrides.features is None else self.overrides.features.named.values()
-        return (self.w, *codes, *self.style_offsets.values(), *tuned, *self.overrides.noise, *features)
+        return (self.w, *codes, *self.style_offsets.values(), *tuned, *self.overrides.noise, *features, *mask)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> InversionState:
         """A copy with `function` applied to every tensor, to move it or to change its type.
@@ -87,6 +95,7 @@ class InversionState:
                 tuple(function(noise) for noise in self.overrides.noise),
                 None if features is None else features.apply(function),
             ),
+            None if self.mask is None else function(self.mask),
         )
 
     def take(self, images: slice | list[int]) -> InversionState:
@@ -106,6 +115,7 @@ class InversionState:
                 tuple(noise[images] for noise in self.overrides.noise),
                 None if features is None else features.take(images),
             ),
+            None if self.mask is None else self.mask[images],
         )
 
     @staticmethod
@@ -113,13 +123,14 @@ class InversionState:
         """Joins all parts along the batch axis.
 
         What only some parts have gets neutral values in the others: zero offsets and residuals, the parameters and
-        noise maps of `generator`, to which all states must belong, and features without effect.
+        noise maps of `generator`, to which all states must belong, features without effect, and a mask of the whole
+        image.
 
         Raises:
             InversionError: two parts have codes, of offsets or residuals, or features for different layers.
         """
         parts = [part._fill_missing(parts, generator) for part in parts]
-        overrides = [part.overrides for part in parts]
+        overrides, masks = [part.overrides for part in parts], [part.mask for part in parts if part.mask is not None]
         return InversionState(
             torch.cat([part.w for part in parts]),
             _joined([part.offset_codes for part in parts]),
@@ -130,14 +141,15 @@ class InversionState:
                 tuple(torch.cat(maps) for maps in zip(*(part.noise for part in overrides), strict=True)),
                 Features.cat([part.features for part in overrides], [len(part.w) for part in parts]),
             ),
+            torch.cat(masks) if masks else None,
         )
 
     @staticmethod
     def between(a: InversionState, b: InversionState, n: int, generator: StyleGenerator) -> InversionState:
         """Interpolates linearly from `a` to `b`, the states of one image each.
 
-        What only one of them has is interpolated to or from zero offsets, or the values of `generator`; features that
-        only one has are taken less and less.
+        What only one of them has is interpolated to or from zero offsets, the values of `generator`, or a mask of the
+        whole image; features that only one has are taken less and less.
 
         Returns:
             The state of `n` images, the first as in `a` and the last as in `b`.
@@ -161,6 +173,9 @@ class InversionState:
         ]
         pairs = zip(a.overrides.noise, b.overrides.noise, strict=True)
         noise = [torch.cat([torch.lerp(x, y, t) for t in ticks]) for x, y in pairs]
+        masks = None
+        if a.mask is not None and b.mask is not None:
+            masks = rounded_mask(torch.cat([torch.lerp(a.mask, b.mask, t) for t in ticks]))
         return InversionState(
             torch.cat([(1 - t) * a.w + t * b.w for t in ticks]),
             line(a.offset_codes, b.offset_codes),
@@ -171,6 +186,7 @@ class InversionState:
                 tuple(noise),
                 Features.between(a.overrides.features, b.overrides.features, ticks),
             ),
+            masks,
         )
 
     @staticmethod
@@ -181,6 +197,7 @@ class InversionState:
 
         Both are states of B images. What `b` does not change in these layers is as in `generator`. Other layers that
         are fed by the same row of w get its code, too: a toRGB layer and the next upsampling convolution share one.
+        The result has no mask.
 
         Raises:
             InversionError: both have codes, of offsets or residuals, and the step weights differ (see
@@ -207,7 +224,7 @@ class InversionState:
 
         Latent codes, offset codes, style offsets, residuals, noise maps and features stay as they are. A tuned
         parameter becomes `target + (tuned - source)`. Features hide what the layers up to theirs make in `target`, but
-        for the colors of their toRGBs.
+        for the colors of their toRGBs. The result has no mask.
 
         Args:
             source: the generator that this state belongs to.
@@ -245,8 +262,8 @@ class InversionState:
     def _fill_missing(self, parts: Sequence[InversionState], generator: StyleGenerator) -> InversionState:
         """A copy with neutral values for all that one of `parts` has and this state lacks, to be combined with them.
 
-        The neutral values are codes that stand for no offsets, zeros for styles, mappings without parameters, and the
-        generator's own noise maps. Features are left to the functions of `Features`.
+        The neutral values are codes that stand for no offsets, zeros for styles, mappings without parameters, the
+        generator's own noise maps, and masks of ones. Features are left to the functions of `Features`.
         """
         count, others = len(self.w), [part.overrides for part in parts]
         codes, residuals = self.offset_codes, self.overrides.residuals
@@ -266,7 +283,10 @@ class InversionState:
         }
         styles = {name: self.style_offsets.get(name, zero) for name, zero in zeros.items()}
         overrides = GeneratorOverrides(residuals, tuned, noise, self.overrides.features)
-        return InversionState(self.w, codes, styles, overrides)
+        mask = self.mask
+        if mask is None and (masks := [part.mask for part in parts if part.mask is not None]):
+            mask = masks[0].new_ones(count, *masks[0].shape[1:])
+        return InversionState(self.w, codes, styles, overrides, mask)
 
 
 def _joined(parts: Sequence[OffsetCodes | None]) -> OffsetCodes | None:

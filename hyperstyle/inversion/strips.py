@@ -15,6 +15,7 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.images import ImageSource, flatten, image_grid
 from hyperstyle.images.clips.write import check_animation, write_animation
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.masks import faces
 
 Sweep = tuple[str | Edit, Sequence[float]]
 """An edit and its strengths, one after the other."""
@@ -113,9 +114,11 @@ def photos(inversion: Inversion, edited: Inversion, photo: ImageSource | None = 
     """
     base, quads = photo_of(inversion.sources, len(inversion), photo)
     before = (inversion.unedited or inversion).tensor
-    faces = edited.tensor.reshape(len(inversion), -1, *before.shape[1:])  # [F,S,3,H,W]
-    for now in faces.unbind(1):
-        yield paste_all(base, list(zip(now, quads, before, strict=True)))
+    count = len(edited) // len(inversion)  # S
+    places = [i for i in range(len(inversion)) for _ in range(count)]
+    pasted = faces(edited, [quads[i] for i in places], [before[i] for i in places], None)
+    for strength in range(count):
+        yield paste_all(base, pasted[strength::count])
 
 
 def animate(

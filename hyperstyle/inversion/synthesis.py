@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
@@ -107,7 +108,12 @@ def final_features(model: Model, state: InversionState) -> FeatureMaps | None:
             f"features of {given.layer} that a feature editor completes, and the model has none for them. Use the "
             "model that the inversion was made with."
         )
-    edited = editor(given.maps, _difference(model.generator, guide, given))
+    difference = _difference(model.generator, guide, given)
+    if state.mask is not None:  # without antialiasing, as published
+        sides = difference.shape[2:]
+        mask = F.interpolate(model.domain.padded(state.mask), size=sides, mode="bilinear", align_corners=False)
+        difference = difference * mask.to(difference)
+    edited = editor(given.maps, difference)
     scale = guide.scale[:, None, None, None]
     return replace(given, maps=edited if bool((scale == 1).all()) else torch.lerp(given.maps, edited, scale))
 

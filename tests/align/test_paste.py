@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hyperstyle.align import crop, paste_back
-from hyperstyle.align.paste import _photo_scale, paste_all
+from hyperstyle.align.paste import PastedFace, _photo_scale, paste_all
 from hyperstyle.align.seam import Frame
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
 from hyperstyle.images import save_image
@@ -273,7 +273,7 @@ def test_faces_put_back_together_are_those_put_back_one_after_the_other(mode: st
     expected = photo
     for edited, quad, reference in faces:
         expected = paste_back(expected, edited, quad, reference=reference)
-    assert paste_all(photo, faces).tobytes() == expected.tobytes()
+    assert paste_all(photo, [PastedFace(*face) for face in faces]).tobytes() == expected.tobytes()
     assert photo.tobytes() == before
 
 
@@ -287,13 +287,13 @@ _PEAK = """
 import resource, sys
 import torch
 from PIL import Image
-from hyperstyle.align.paste import paste_all
+from hyperstyle.align.paste import PastedFace, paste_all
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 def pasted(side):
     photo = Image.new(sys.argv[1], (side, side))
     quads = [[(x, x), (x, x + side // 3), (x + side // 3, x + side // 3), (x + side // 3, x)] for x in (0, side // 2)]
-    return paste_all(photo, [(torch.ones(3, 64, 64), quad, -torch.ones(3, 64, 64)) for quad in quads])
+    return paste_all(photo, [PastedFace(torch.ones(3, 64, 64), quad, -torch.ones(3, 64, 64)) for quad in quads])
 pasted(200)
 before = peak()
 pasted(6000)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -254,6 +256,31 @@ def test_an_edit_limited_to_layers_limits_that_of_the_guide(two: Inversion) -> N
             DirectionEdit(torch.eye(8)[0][:, None] * torch.ones(16), EditInfo("row", -3, 3)), 1, layers=["b32.torgb"]
         )
     assert len(caught) == 1
+
+
+@torch.no_grad()
+def test_a_mask_limits_what_the_feature_editor_is_told_of_an_edit(two: Inversion) -> None:
+    """D <- D * mask, and of the image what the mask says of every edit."""
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:20, 4:30] = 255
+    edited, masked, model = two.edit("age", 2), two.edit("age", 2, mask=mask), two.model
+    features = edited.overrides.features
+    assert features is not None
+    assert features.guide is not None
+    assert model.feature_editor is not None
+    own = [
+        model.generator.maps_after(LAYER, model.generator.styles(w)) for w in (features.guide.before, features.guide.w)
+    ]
+    small = F.interpolate(torch.from_numpy(mask)[None, None] / 255, (8, 8), mode="bilinear", align_corners=False)
+    maps = model.feature_editor(features.maps.maps, (own[0] - own[1]) * small)
+    expected = model.generator.synthesize(
+        model.generator.styles(edited.w), features=FeatureMaps(LAYER, maps, torch.tensor([[0.0, 1.0]] * 2))
+    )
+    same(masked.unmasked(), expected)
+    assert (expected - edited.tensor).abs().max() > 1e-3
+    inside = torch.from_numpy(mask) > 0
+    same(masked.tensor[..., inside], expected[..., inside])
+    assert torch.equal(masked.tensor[..., ~inside], two.tensor[..., ~inside])
 
 
 def test_the_gradient_form_is_the_same(two: Inversion, added: Inversion) -> None:
