@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
 _FORMAT = "hyperstyle-inversion/2"
+_MAPS = re.compile(rf"({UNEDITED})?features/[^/]+/maps")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +79,23 @@ def _tensors(state: InversionState) -> tuple[dict[str, Tensor], list[int]]:
     return tensors, [numbers[id(parameters)] for parameters in overrides.tuned]
 
 
-def write(path: Path, record: Record) -> None:
-    """Writes atomically.
+def write(path: Path, record: Record, *, features: str = "float32") -> None:
+    """Writes atomically. `features` is the type of feature maps in the file, "float32" for that of the state.
 
     Raises:
-        InversionError: the name is that of an image or another kind of file.
+        ConfigError: another type of features than "float32" and "float16".
+        InversionError: the name is that of an image or another kind of file; features that float16 cannot hold.
         HyperStyleError: the file cannot be written.
     """
     advice = "Save the image itself by inversion.image.save(...), and the inversion as NAME.safetensors."
     check_suffix(path, "safetensors", "PyTorch", advice=advice, error=InversionError)
+    if features not in ("float32", "float16"):
+        raise ConfigError(f"features={features!r}: expected 'float32' or 'float16'.")
     tensors, meta = _split(record)
+    if features == "float16":
+        tensors = {name: t.half() if _MAPS.fullmatch(name) else t for name, t in tensors.items()}
+        if not all(t.isfinite().all() for name, t in tensors.items() if _MAPS.fullmatch(name)):
+            raise InversionError("features beyond the range of float16: save them as 'float32'.")
     save_tensors(path, tensors, {"format": _FORMAT, "record": json.dumps(meta.to_dict())})
 
 

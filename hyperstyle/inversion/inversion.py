@@ -325,15 +325,24 @@ class Inversion(Batch):
         warn("Inversion.measured is measure.with_metrics now; the old name goes with version 0.3.", DeprecationWarning)
         return with_metrics(self, image)
 
-    def save(self, path: str | Path, *, origin: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        origin: Mapping[str, Any] | None = None,
+        features: Literal["float32", "float16"] = "float32",
+    ) -> None:
         """Writes codes, offset codes and metrics; images are synthesized again, exactly, by the same model.
 
         Tens of kB for each image. Imported offsets are stored as they are: 94 MB for each image of a model of
-        1024 px with the published layers. `origin` (plain JSON values) is stored for `inversion_file.read_origin`.
+        1024 px with the published layers, features 8 MB. `origin` (plain JSON values) is stored for
+        `inversion_file.read_origin`. `features="float16"` halves theirs, and the loaded image is another: at 1024 px by
+        up to 3.2e-4, a 25th of a step of 8-bit images.
 
-        Raises InversionError for the name of an image, HyperStyleError where the file cannot be written.
+        Raises InversionError for the name of an image, or features beyond float16; ConfigError for another type;
+        HyperStyleError where the file cannot be written.
         """
-        inversion_file.write(Path(path), record_of(self, origin))
+        inversion_file.write(Path(path), record_of(self, origin), features=features)
 
     def export(self, path: str | Path, form: Literal["generator", "official", "offsets"] = "generator") -> None:
         """Writes a file, or with "official" a folder, for other programs: see `exports.export`.

@@ -268,14 +268,12 @@ def test_a_mask_limits_what_the_feature_editor_is_told_of_an_edit(two: Inversion
     assert features is not None
     assert features.guide is not None
     assert model.feature_editor is not None
-    own = [
-        model.generator.maps_after(LAYER, model.generator.styles(w)) for w in (features.guide.before, features.guide.w)
-    ]
+    codes, network = (features.guide.before, features.guide.w), model.generator
+    own = [network.maps_after(LAYER, network.styles(w)) for w in codes]
     small = F.interpolate(torch.from_numpy(mask)[None, None] / 255, (8, 8), mode="bilinear", align_corners=False)
     maps = model.feature_editor(features.maps.maps, (own[0] - own[1]) * small)
-    expected = model.generator.synthesize(
-        model.generator.styles(edited.w), features=FeatureMaps(LAYER, maps, torch.tensor([[0.0, 1.0]] * 2))
-    )
+    replaced = FeatureMaps(LAYER, maps, torch.tensor([[0.0, 1.0]] * 2))
+    expected = network.synthesize(network.styles(edited.w), features=replaced)
     same(masked.unmasked(), expected)
     assert (expected - edited.tensor).abs().max() > 1e-3
     inside = torch.from_numpy(mask) > 0
@@ -398,6 +396,30 @@ def test_it_is_saved_and_pickled_bit_for_bit_and_edited_when_it_is_loaded(
     with safe_open(tmp_path / "it.safetensors", "pt") as file:
         assert f"features/{LAYER}/maps" in file.keys()  # noqa: SIM118
         assert f"unedited/features/{LAYER}/maps" not in file.keys(), "they are stored once"  # noqa: SIM118
+
+
+def test_features_are_saved_in_half_the_size_with_a_small_error(
+    two: Inversion, inverter: HyperStyleInverter, tmp_path: Path
+) -> None:
+    edited = two.edit("age", 2)
+    edited.save(tmp_path / "whole.safetensors")
+    edited.save(tmp_path / "half.safetensors", features="float16")
+    whole, half = ((tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half"))
+    assert whole - half == pytest.approx(2 * 2 * 16 * 8 * 8, abs=64)
+    loaded = Inversion.load(tmp_path / "half.safetensors", inverter)
+    features, first = loaded.overrides.features, edited.overrides.features
+    assert features is not None
+    assert first is not None
+    assert features.maps.maps.dtype == torch.float32
+    assert torch.equal(features.maps.maps, first.maps.maps.half().float())
+    torch.testing.assert_close(loaded.tensor, edited.tensor, atol=5e-3, rtol=0)
+    with pytest.raises(ConfigError, match="features='int8': expected 'float32' or 'float16'"):
+        edited.save(tmp_path / "other.safetensors", features="int8")  # type: ignore[arg-type]
+    large = replace(first, maps=replace(first.maps, maps=first.maps.maps * 1e6))
+    loud = replace(two, overrides=GeneratorOverrides(features=large))
+    with pytest.raises(InversionError, match="beyond the range of float16"):
+        loud.save(tmp_path / "other.safetensors", features="float16")
+    assert not (tmp_path / "other.safetensors").exists()
 
 
 def damaged(tmp_path: Path, change: Callable[[dict[str, Tensor]], None]) -> Path:
