@@ -85,8 +85,8 @@ def paste_back(
             mode "replace" is given.
         AlignmentError: a quad of a wrong shape, not finite, without area, no parallelogram, or outside the
             photo.
-        ImageError: crops of wrong or different shapes, or not finite; a mask of another shape; a photo that is no PIL
-            image, or that is not decoded yet and of a format that is not in `images.FORMATS`.
+        ImageError: crops of wrong or different shapes, or not finite; a mask of another shape or range; a photo that
+            is no PIL image, or that is not decoded yet and of a format that is not in `images.FORMATS`.
     """
     return paste_all(
         photo,
@@ -138,8 +138,7 @@ def paste_all(
             layer = _at_photo_scale(levels, frame)
             if match_colors:
                 layer = layer + _enlarged(color_offset(result, levels, frame, feather), layer)
-        area = None if face.mask is None else _resized_mask(face.mask, frame)
-        _blend(result, layer, frame, bounds, feather, mode, area)
+        _blend(result, layer, frame, bounds, feather, mode, face.mask)
     if alpha is not None:
         result.putalpha(alpha)
     return result
@@ -167,6 +166,8 @@ def _checked(face: PastedFace, mode: str) -> tuple[Tensor, Tensor | None, Frame]
             f"The mask has the shape {list(mask.shape)} and the edited crop is {_size(levels)}. Expected [1, H, W] of "
             "that size."
         )
+    if mask is not None and not 0 <= float(mask.min()) <= float(mask.max()) <= 1:  # NaN is not
+        raise ImageError(f"The mask has values from {mask.min():.4g} to {mask.max():.4g}. Expected 0 to 1.")
     return levels, unedited, Frame.of(quad)
 
 
@@ -202,15 +203,17 @@ def _blend(
 ) -> None:
     """Blends the layer, the crop at the photo's scale or what `_difference` gives, into an RGB photo, in place.
 
-    `bounds` are the columns and rows of pixels that the quad may touch; a band of rows is done at a time. `area`, the
-    mask [1, 1, h, w] at about the photo's scale, limits what changes.
+    `bounds` are the columns and rows of pixels that the quad may touch; a band of rows is done at a time. `area`, a
+    mask [1, H, W] of the crop, limits what changes.
     """
+    area = None if area is None else area.detach().cpu().float()[None]
     for box in bands(bounds, _PIXELS_AT_ONCE):
         unit = frame.pixel_centers(*box)  # [h, w, 2]
         mask = _mask(unit, feather)[..., None]  # [h, w, 1]
         # With align_corners=False, -1 and 1 are the outer edges of the crop: the quad's sides.
         grid = (2 * unit - 1).float()[None]
         if area is not None:
+            # Nothing smooths the mask, so that all photos keep their pixels where it is 0.
             inside = F.grid_sample(area, grid, padding_mode="border", align_corners=False)  # [1, 1, h, w]
             mask = mask * inside[0].permute(1, 2, 0)
         warped = F.grid_sample(layer, grid, mode="bicubic", padding_mode="border", align_corners=False)
@@ -254,16 +257,6 @@ def _at_photo_scale(layer: Tensor, frame: Frame) -> Tensor:
     if layer.shape[2:] == size:
         return layer
     return F.interpolate(layer, size=size, mode="bicubic", antialias=True, align_corners=False)
-
-
-def _resized_mask(mask: Tensor, frame: Frame) -> Tensor:
-    """A mask [1, H, W] as [1, 1, h, w] on the CPU, reduced to the photo's scale where the photo is smaller.
-
-    Bilinear: it stays 0 away from where it was more.
-    """
-    values = mask.detach().cpu().float()[None]
-    height, width = (min(a, b) for a, b in zip(_photo_scale(frame, values), values.shape[2:], strict=True))
-    return F.interpolate(values, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
 
 
 def _photo_scale(frame: Frame, crop: Tensor) -> tuple[int, int]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hyperstyle.cli.arguments import ALIGN, EditRequest, InversionArguments, ModelArguments, parse_edit, parse_layers
-from hyperstyle.cli.checks import at_least, check_edits
+from hyperstyle.cli.checks import a_mask, at_least, check_edits
 from hyperstyle.cli.flags import flag, given_flags, positional, switch
 from hyperstyle.cli.inputs import check_targets, is_inversion
+from hyperstyle.domain import REGIONS
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ class EditingArguments(ModelArguments, InversionArguments):
         metavar="NAME,NAME",
         help="limit the edits to these layers, by name (b16.conv0) or official index",
     )
+    mask: str | None = flag(
+        check=a_mask,
+        metavar="WHERE",
+        help=f"limit the edits to a region of the face ({', '.join(REGIONS)}), or to what is white in an image of the "
+        "reconstruction's size",
+    )
     other_model: bool = switch("take edits that were made for another generator")
     paste_back: bool
     photo: Path | None = flag(help="the photo again, to paste an inversion (.safetensors) back into")
@@ -68,11 +75,13 @@ class EditingArguments(ModelArguments, InversionArguments):
 
     @property
     def edit_options(self) -> dict[str, Any]:
-        """`layers` and `other_model` as `Inversion.edit` takes them."""
-        return {"layers": self.layers, "other_model": self.other_model}
+        """`layers`, `mask` and `other_model` as `Inversion.edit` takes them."""
+        return {"layers": self.layers, "mask": self.mask, "other_model": self.other_model}
 
     def check_edits(self) -> None:
-        """Raises ConfigError for `--neutral` or `--beta` without `--text`, EditError for an edit that is not there."""
+        """Raises ConfigError for flags of edits that are missing, EditError for an edit that is not there."""
+        if not self.edits and not self.texts and (flags := given_flags(self, "layers", "mask", "other_model")):
+            raise ConfigError(f"{', '.join(flags)}: for --edit and --text, which are missing. Add one of these.")
         if not self.texts and (flags := given_flags(self, "neutral", "beta")):
             raise ConfigError(f"{', '.join(flags)}: for --text, which is missing. Add it, or leave them out.")
         # Unlike Path's, it is False for any name that cannot be.
@@ -96,7 +105,8 @@ class EditingArguments(ModelArguments, InversionArguments):
                     "--paste-back with --align no, which takes images as they are: nothing is cut out that could be "
                     "put back. Leave out one or the other."
                 )
-        files = [file for file in (*sources, self.photo) if file is not None]
+        mask = None if self.mask in REGIONS or self.mask is None else Path(self.mask)
+        files = [file for file in (*sources, self.photo, mask) if file is not None]
         if out is not None:
             check_targets(files, [out], what="the input", overwrite=self.overwrite or out == self.out)
         for file in files:

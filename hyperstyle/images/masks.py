@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hyperstyle.domain import REGIONS
 from hyperstyle.errors import ConfigError, ImageError, did_you_mean
 from hyperstyle.images.load import ImageSource, view_image
 from hyperstyle.io.limits import oddity
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-REGIONS = ("mouth", "eyes", "brows", "nose", "face")
-"""Regions of a face that stand for a mask by name; `align.regions` makes the masks from landmarks."""
 
 MASK_LEVELS = 255
 """A mask's values are whole numbers of this fraction of 1, so that a byte holds each without loss."""
@@ -92,7 +90,7 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
     if array.dtype.kind not in "biuf":
         raise ImageError(f"The mask is {array.dtype}. Expected bool, uint8 in 0..255, or other numbers in 0..1.")
     wide = array if array.dtype == np.uint8 else array.astype(np.float64)
-    return torch.from_numpy(np.ascontiguousarray(wide))
+    return torch.from_numpy(wide.copy())  # strides may be negative
 
 
 def _in_unit_range(values: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def export(inversion: Portable, path: str | Path, form: Literal["generator", "of
 
     Raises:
         ConfigError: another form.
-        InversionError: a batch as a generator; StyleSpace edits and features, which no form can hold; other
+        InversionError: a batch as a generator; StyleSpace edits, features or a mask, which no form can hold; other
             changes than relative offsets, which a generator alone can hold; images of the same NAME; a folder of
             another generator.
         CheckpointError: the folder cannot be made, or its `latents.npy` cannot be read.
@@ -107,7 +107,7 @@ def baked_generator(inversion: Portable) -> StyleGenerator:
     `Inversion.tensor` has.
 
     Raises:
-        InversionError: a batch, StyleSpace edits or features, which are no change of weights.
+        InversionError: a batch; StyleSpace edits, features or a mask, which are no change of weights.
     """
     if (count := len(inversion)) != 1:
         raise InversionError(f"a generator of a batch of {count}: each image has its own, index the batch.")
@@ -137,6 +137,10 @@ def _check_exportable(inversion: Portable) -> None:
         raise InversionError(
             f"it has StyleSpace edits (of {', '.join(inversion.style_offsets)}), which no form but save() can hold. "
             "Export it without them."
+        )
+    if inversion.mask is not None:
+        raise InversionError(
+            "its edits have a mask, which no form but save() can hold. Edit it without one, or keep its file."
         )
 
 

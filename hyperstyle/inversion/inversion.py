@@ -215,7 +215,8 @@ class Inversion(Batch):
     def mix(self, other: Inversion, layers: Sequence[str | int]) -> Inversion:
         """This inversion with the given layers taken from `other`: their style rows and their offsets.
 
-        A toRGB layer shares its row with the next upsampling convolution, so both change together.
+        A toRGB layer shares its row with the next upsampling convolution, so both change together. It is an edit of the
+        whole image: a mask goes.
 
         Raises:
             InversionError: another batch size or model; ConfigError: an unknown layer.
@@ -229,7 +230,7 @@ class Inversion(Batch):
     def transfer(
         self, generator: StyleGenerator, layers: Sequence[str] | None = None, w: Tensor | None = None
     ) -> Inversion:
-        """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4).
+        """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4), without mask.
 
         Args:
             generator: of the same configuration.
@@ -257,7 +258,7 @@ class Inversion(Batch):
 
     @outside_inference_mode
     def refine(self, steps: int | None = None, *, callback: Callable[..., None] | None = None) -> Inversion:
-        """More steps of the method that made it, from here.
+        """More steps of the method that made it, from here. With a mask, only what is within it changes.
 
         Raises:
             InversionError: it was loaded from disk or has no refinement, so there is nothing to continue.
@@ -301,7 +302,7 @@ class Inversion(Batch):
         base, quads = photo_of(self.sources, len(self), photo)
         mode = mode or ("replace" if self.unedited is None else "difference")
         before = list((self.unedited or self).tensor) if mode == "difference" else None
-        faces = masks.faces(self, quads, before, mask)
+        faces = masks.pasted_faces(self, quads, before, mask)
         return paste_all(
             base, faces, mode=mode, feather=feather, match_colors=match_colors, remove_ghosts=remove_ghosts
         )

@@ -31,7 +31,7 @@ def make_mask(inversion: Portable, mask: ImageSource) -> Tensor:
 
     Args:
         inversion: B images.
-        mask: the name of a region of the face (`images.masks.REGIONS`), whose mask has a soft rim
+        mask: the name of a region of the face (`domain.REGIONS`), whose mask has a soft rim
             (`align.regions.region_mask`); or an image, array or tensor of the reconstruction's size, taken as it is
             (`images.masks.read_mask`).
 
@@ -94,7 +94,7 @@ def with_masks(parts: Sequence[Any], *, unedited: Tensor | None = None) -> list[
     return states
 
 
-def faces(
+def pasted_faces(
     inversion: Any, quads: Sequence[npt.NDArray[np.float64]], before: Sequence[Tensor] | None, mask: ImageSource | None
 ) -> list[PastedFace]:
     """What `align.paste.paste_all` puts back into a photo, of each image. Their masks are the lesser of the two.
@@ -109,24 +109,25 @@ def faces(
     if mask is not None:
         given = make_mask(inversion, mask)
         area = given if area is None else torch.minimum(area, given)
+    images = inversion.tensor if inversion.mask is None else inversion.unmasked()
     return [
         PastedFace(edited, quad, None if before is None else before[i], None if area is None else area[i])
-        for i, (edited, quad) in enumerate(zip(inversion.unmasked(), quads, strict=True))
+        for i, (edited, quad) in enumerate(zip(images, quads, strict=True))
     ]
 
 
 def _landmarks(inversion: Any, region: str) -> list[Points]:
     """The landmarks [68,2] of each image, in pixel indices of its reconstruction; see `make_mask`."""
     size, aligner = inversion.model.domain.content_size, None
-    found = []
+    landmarks = []
     for i, source in enumerate(inversion.sources or [Provenance("")] * len(inversion)):
         place = source.placement
         if place is not None and len(place.landmarks) == 68:
-            found.append(place.to_crop(place.landmarks, size))
+            landmarks.append(place.to_crop(place.landmarks, size))
             continue
         aligner = aligner or aligner_of(inversion.model)
-        found.append(_detected(aligner, (inversion.unedited or inversion).tensor[i], i, region))
-    return found
+        landmarks.append(_detected(aligner, (inversion.unedited or inversion).tensor[i], i, region))
+    return landmarks
 
 
 def _detected(aligner: LandmarkDetector | None, image: Tensor, i: int, region: str) -> Points:

@@ -277,6 +277,26 @@ def test_faces_put_back_together_are_those_put_back_one_after_the_other(mode: st
     assert photo.tobytes() == before
 
 
+@pytest.mark.parametrize("mode", ["difference", "replace"])
+def test_a_mask_limits_what_is_put_back(mode: Literal["difference", "replace"]) -> None:
+    photo, (edited, reference) = waves(300, 240, 25), torch.rand(2, 3, 64, 64) * 0.6 - 0.3  # nothing is clipped
+    unedited = reference if mode == "difference" else None
+
+    def pasted(mask: torch.Tensor | None) -> npt.NDArray[np.int64]:
+        out = paste_back(photo, edited, QUADS["enlarged"], reference=unedited, mode=mode, mask=mask)
+        return np.asarray(out, dtype=np.int64) - np.asarray(photo)
+
+    whole = pasted(None)
+    assert (pasted(torch.ones(1, 64, 64)) == whole).all()
+    assert not pasted(torch.zeros(1, 64, 64)).any()
+    assert abs(pasted(torch.full((1, 64, 64), 0.5)) - whole / 2).max() <= 0.75
+    with pytest.raises(ImageError, match=r"The mask has the shape \[64, 64\] and the edited crop is 64 x 64 px"):
+        pasted(torch.ones(64, 64))
+    for value, shown in ((1.5, "1.5"), (-0.5, "-0.5"), (float("nan"), "nan")):
+        with pytest.raises(ImageError, match=f"The mask has values from {shown} to {shown}"):
+            pasted(torch.full((1, 64, 64), value))
+
+
 def test_a_crop_is_enlarged_to_a_bounded_size_and_never_reduced_for_it() -> None:
     frame = Frame.of(square_at(5000, 5000, 4500))
     assert _photo_scale(frame, torch.empty(1, 3, 64, 4000)) == (2048, 4000)
