@@ -14,7 +14,7 @@ from torch import Tensor
 from hyperstyle.align.source import Provenance
 from hyperstyle.errors import ConfigError, InversionError
 from hyperstyle.inversion.pickling import Portable
-from hyperstyle.inversion.synthesis import bake, dense_offsets
+from hyperstyle.inversion.synthesis import baked, dense_offsets
 from hyperstyle.io.components import save_tensors, save_torch
 from hyperstyle.io.file_kind import check_export
 from hyperstyle.io.files import make_folder
@@ -112,13 +112,12 @@ def baked_generator(inversion: Portable) -> StyleGenerator:
     if (count := len(inversion)) != 1:
         raise InversionError(f"a generator of a batch of {count}: each image has its own, index the batch.")
     _check_exportable(inversion)
-    model, overrides = inversion.model, inversion.overrides
-    generator = model.generator.with_parameters(overrides.tuned[0]) if overrides.tuned else model.generator
+    generator = copy.deepcopy(baked(inversion.model, inversion.state)[0])
+    stored_maps = list(generator.noises.buffers())
     with torch.no_grad():
-        baked = copy.deepcopy(bake(model, generator, inversion.state))
-        for stored, noise in zip(baked.noises.buffers(), overrides.noise or baked.noises.buffers(), strict=True):
+        for stored, noise in zip(stored_maps, inversion.overrides.noise or stored_maps, strict=True):
             stored.copy_(noise)
-    return baked
+    return generator
 
 
 def official_stem(name: str) -> str:

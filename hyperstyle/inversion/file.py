@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from hyperstyle.io.opening import check_file
 from hyperstyle.io.typed_config import config_from_dict
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+
+FeatureType = Literal["float32", "float16"]
+"""The type of feature maps in a file."""
 
 _FORMAT = "hyperstyle-inversion/2"
 _MAPS = re.compile(rf"({UNEDITED})?features/[^/]+/maps")
@@ -79,7 +82,7 @@ def _tensors(state: InversionState) -> tuple[dict[str, Tensor], list[int]]:
     return tensors, [numbers[id(parameters)] for parameters in overrides.tuned]
 
 
-def write(path: Path, record: Record, *, features: str = "float32") -> None:
+def write(path: Path, record: Record, *, features: FeatureType = "float32") -> None:
     """Writes atomically. `features` is the type of feature maps in the file, "float32" for that of the state.
 
     Raises:

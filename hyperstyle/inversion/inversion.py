@@ -16,11 +16,14 @@ from hyperstyle.align.source import Provenance, photo_of
 from hyperstyle.edits import Edit
 from hyperstyle.errors import InversionError, warn, with_article
 from hyperstyle.images import ImageSource, to_images
-from hyperstyle.inversion import describe, editing, exports, masks
+from hyperstyle.inversion import describe, dragging, editing, exports, masks
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.batch import Batch
+from hyperstyle.inversion.dragging import Moves
 from hyperstyle.inversion.editing import Strength
+from hyperstyle.inversion.file import FeatureType
 from hyperstyle.inversion.measure import reconstruction_metrics, with_metrics
+from hyperstyle.inversion.optimize import StepCallback
 from hyperstyle.inversion.pickling import fill, record_of
 from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.inversion.synthesis import dense_offsets, render
@@ -191,6 +194,41 @@ class Inversion(Batch):
             result = result.edited_to(state, area)
         return result
 
+    def drag(
+        self,
+        moves: Moves,
+        *,
+        mask: ImageSource | None = None,
+        steps: int | None = None,
+        radius: float | None = None,
+        in_photo: bool = False,
+        callback: StepCallback | None = None,
+    ) -> Inversion:
+        """Drags points of a single image to other places, and the rest follows (`inversion.dragging`).
+
+        Args:
+            moves: ((x, y), (x2, y2)) of each point: where it is, and where it is to go, in pixels of the
+                reconstruction (0, 0 is the center of the first one).
+            mask: what may change, as of `edit`; here it also keeps the features outside of it.
+            steps: maximum number, 200. The drag ends once all points are within 2 pixels of where they are to go.
+            radius: the surroundings of a point that are pulled along, in pixels; None is `DragSettings.of`.
+            in_photo: the points are in pixels of the upright photo.
+            callback: called at every step; see `optimize.Step`, which has `points` and `w`.
+
+        Returns:
+            An edit with other `w`. An EditWarning says how far the points came if they did not arrive.
+
+        Raises:
+            ConfigError: no points, points outside, a target that is the point itself, or numbers that cannot be used.
+            InversionError: a batch, features in place of a layer's output, or points of a photo where there is none.
+            ConfigError, ImageError, AlignmentError: a mask that `masks.make_mask` refuses.
+        """
+        points = dragging.find_points(self, moves, in_photo=in_photo)
+        settings = dragging.DragSettings.of(self.model.generator, steps=steps, radius=radius)
+        area = None if mask is None else masks.make_mask(self, mask)
+        state = dragging.drag(self.model, self.state, points, settings, mask=area, callback=callback)
+        return self.edited_to(state, None if area is None else masks.united_mask(self, area))
+
     # ---- combining ----
 
     def interpolate(self, other: Inversion, n: int = 5) -> Inversion:
@@ -327,21 +365,16 @@ class Inversion(Batch):
         return with_metrics(self, image)
 
     def save(
-        self,
-        path: str | Path,
-        *,
-        origin: Mapping[str, Any] | None = None,
-        features: Literal["float32", "float16"] = "float32",
+        self, path: str | Path, *, origin: Mapping[str, Any] | None = None, features: FeatureType = "float32"
     ) -> None:
         """Writes codes, offset codes and metrics; images are synthesized again, exactly, by the same model.
 
         Tens of kB for each image. Imported offsets are stored as they are: 94 MB for each image of a model of
-        1024 px with the published layers, features 8 MB. `origin` (plain JSON values) is stored for
-        `inversion_file.read_origin`. `features="float16"` halves theirs, and the loaded image is another: at 1024 px by
-        up to 3.2e-4, a 25th of a step of 8-bit images.
+        1024 px with the published layers, features 8 MB; `features="float16"` halves that, and changes the loaded image
+        by up to 3.2e-4. `origin` (plain JSON values) is stored for `inversion_file.read_origin`.
 
-        Raises InversionError for the name of an image, or features beyond float16; ConfigError for another type;
-        HyperStyleError where the file cannot be written.
+        Raises InversionError for the name of an image, or features that float16 cannot hold; ConfigError for another
+        type of features; HyperStyleError where the file cannot be written.
         """
         inversion_file.write(Path(path), record_of(self, origin), features=features)
 

@@ -70,16 +70,17 @@ def synthesize(
     noise: NoiseMode | NoiseMaps = "const",
     modulation: Modulation = "weights",
     features: FeatureMaps | None = None,
+    until: str | None = None,
 ) -> Tensor:
     """Styles -> images [B,3,size,size].
 
     Computed by `networks.cpu` for a StyleGAN2 on a CPU without gradients, else by the generator. Arguments and errors
-    are those of `Generator.synthesize`; `networks.cpu` ignores `modulation`.
+    are those of `Generator.synthesize`; `networks.cpu` ignores `modulation` and has no `until`.
     """
-    if cpu.applies_to(generator, styles[generator.layers[0].name].device):
+    if until is None and cpu.applies_to(generator, styles[generator.layers[0].name].device):
         return cpu.synthesize(generator, styles, offsets, residuals=residuals, noise=noise, features=features)
     return generator.synthesize(
-        styles, offsets, residuals=residuals, noise=noise, modulation=modulation, features=features
+        styles, offsets, residuals=residuals, noise=noise, modulation=modulation, features=features, until=until
     )
 
 
@@ -88,7 +89,7 @@ def own_maps(generator: StyleGenerator, styles: Mapping[str, Tensor], layer: str
     with normal_tensors(), torch.no_grad():
         if cpu.applies_to(generator, styles[layer].device):
             return cpu.maps_after(generator, layer, styles)
-        return generator.maps_after(layer, styles)
+        return generator.synthesize(styles, until=layer)
 
 
 def final_features(model: Model, state: InversionState) -> FeatureMaps | None:
@@ -140,6 +141,7 @@ def render(
     differentiable: bool = False,
     generator: StyleGenerator | None = None,
     noise: Literal["const", "none"] = "const",
+    until: str | None = None,
 ) -> Tensor:
     """Renders B images [B,3,size,size], about [-1,1], not clamped, with padding (`Domain.content` removes it).
 
@@ -152,12 +154,19 @@ def render(
             residuals and noise maps (such as the edits of one image) share the changed weights, computed once.
         generator: used for all images, instead of the model's generator with the parameters tuned for each image.
         noise: "const" uses the noise maps of the images, or the generator's where they have none; "none" adds no noise.
+        until: a layer whose feature maps [B,C,r,r] are returned in place of images, see `StyleGenerator.synthesize`.
     """
     groups = [(slice(0, len(state.w)), generator)] if generator is not None else _generators(model, state)
+
+    def render_all() -> list[Tensor]:
+        return [
+            part for images, g in groups for part in _render(model, g, state.take(images), noise, differentiable, until)
+        ]
+
     if differentiable:
-        return torch.cat([part for images, g in groups for part in _render(model, g, state.take(images), noise, True)])
+        return torch.cat(render_all())
     with normal_tensors(), torch.no_grad():
-        parts = [part for images, g in groups for part in _render(model, g, state.take(images), noise, False)]
+        parts = render_all()
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -167,6 +176,7 @@ def _render(
     state: InversionState,
     noise: Literal["const", "none"],
     differentiable: bool,
+    until: str | None,
 ) -> Iterator[Tensor]:
     """Batches [B,3,size,size] of the images of a state, in order, all from this generator.
 
@@ -191,6 +201,7 @@ def _render(
                 noise=noise if noise == "none" else part.overrides.noise or noise,
                 modulation="activations" if differentiable or has_equal_weights else "weights",
                 features=final_features(model, part),
+                until=until,
             )
 
 
@@ -227,6 +238,23 @@ def bake(model: Model, generator: StyleGenerator, state: InversionState) -> Styl
             weight = effective_weight(weight, residual=residuals[layer])
         weights[name] = weight
     return generator.with_parameters(weights) if weights else generator
+
+
+def baked(model: Model, state: InversionState) -> tuple[StyleGenerator, InversionState]:
+    """A generator for one image, with its tuned parameters, offsets and residuals in the weights (`bake`).
+
+    Args:
+        model: whose generator it is made from.
+        state: of one image.
+
+    Returns:
+        The generator, and the rest of the state: latent codes, style offsets and noise maps. `render` with both gives
+        the image of the whole state.
+    """
+    (_, generator), *_ = _generators(model, state)
+    with normal_tensors(), torch.no_grad():
+        generator = bake(model, generator, state)
+    return generator, replace(state, offset_codes=None, overrides=replace(state.overrides, residuals=None, tuned=()))
 
 
 def _generators(model: Model, state: InversionState) -> Iterator[tuple[slice, StyleGenerator]]:

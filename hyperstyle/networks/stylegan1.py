@@ -160,11 +160,11 @@ class StyleGan1(StyleGenerator):
         noise: Sequence[Tensor | None],
         modulation: Modulation,
         features: FeatureMaps | None,
-        until: str | None,
+        until: LayerSpec | None,
     ) -> Tensor:
         x = self.constant.expand(len(styles[self.layers[0].name]), -1, -1, -1)
         for spec, noise_map in zip(self.layers, noise, strict=True):
             x = self.block(spec)(x, styles[spec.name], noise_map, self.blur)
-            if spec.name == until:
+            if spec is until:
                 return x
         return self.to_rgb(x)

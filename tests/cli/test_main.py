@@ -29,6 +29,7 @@ COMMANDS = (
     "bench",
     "convert",
     "demo",
+    "drag",
     "edit",
     "edits",
     "evaluate",

@@ -85,21 +85,18 @@ def test_all_ways_to_render_give_the_defined_image(generator: Generator, blend: 
         assert (expected[:1] - generator(w[:1])).abs().max() > 1e-2
 
 
-def test_the_toRGB_of_its_resolution_reads_the_own_maps(generator: Generator) -> None:
-    """So the image so far is the same, whatever the features are."""
-    w = torch.randn(1, 8, 12)
+def test_the_maps_of_the_layer_are_its_own_and_those_above_are_not(generator: Generator) -> None:
     features = FeatureMaps(LAYER, torch.randn(1, 8, 8, 8) * 9, torch.tensor([[0.0, 1.0]]))
-    styles = generator.styles(w)
-    same(generator.maps_after("b8.torgb", styles, features=features), generator.maps_after("b8.torgb", styles))
-    same(generator.maps_after(LAYER, styles, features=features), generator.maps_after(LAYER, styles))
-    upper = generator.maps_after("b16.torgb", styles, features=features)
-    assert not torch.allclose(upper, generator.maps_after("b16.torgb", styles), atol=1e-2)
+    styles = generator.styles(torch.randn(1, 8, 12))
+    same(generator.synthesize(styles, until=LAYER, features=features), generator.synthesize(styles, until=LAYER))
+    upper = generator.synthesize(styles, until="b16.conv0", features=features)
+    assert not torch.allclose(upper, generator.synthesize(styles, until="b16.conv0"), atol=1e-2)
 
 
 def test_the_own_maps_in_their_place_change_nothing(generator: Generator) -> None:
     w = torch.randn(2, 8, 12)
     for layer in ("b4.conv1", "b8.conv1", "b16.conv1"):
-        own = generator.maps_after(layer, generator.styles(w))
+        own = generator.synthesize(generator.styles(w), until=layer)
         same(cpu.maps_after(generator, layer, generator.styles(w)), own)
         features = FeatureMaps(layer, own, torch.tensor([[0.0, 1.0]]).expand(2, 2))
         same(generator.synthesize(generator.styles(w), features=features), generator(w))
@@ -139,7 +136,7 @@ def test_a_stylegan_takes_no_features_and_shows_its_maps() -> None:
     styles = generator.styles(generator.mapping(torch.randn(1, 16)))
     with pytest.raises(ConfigError, match="only StyleGAN2 generators take them"):
         generator.synthesize(styles, features=FeatureMaps("b4.conv", torch.zeros(1), torch.zeros(1)))
-    assert generator.maps_after(generator.layers[2].name, styles).shape == (1, 8, 8, 8)
+    assert generator.synthesize(styles, until=generator.layers[2].name).shape == (1, 8, 8, 8)
 
 
 # ---- in an inversion ----
@@ -199,7 +196,9 @@ def expected_image(inversion: Inversion) -> Tensor:
     assert model.feature_editor is not None
     generator, guide = model.generator, features.guide
     edited = {n: s + guide.style_offsets.get(n, 0) for n, s in generator.styles(guide.w).items()}
-    difference = generator.maps_after(LAYER, generator.styles(guide.before)) - generator.maps_after(LAYER, edited)
+    difference = generator.synthesize(generator.styles(guide.before), until=LAYER) - generator.synthesize(
+        edited, until=LAYER
+    )
     maps = replace(features.maps, maps=model.feature_editor(features.maps.maps, difference))
     styles = {n: s + inversion.style_offsets.get(n, 0) for n, s in generator.styles(inversion.w).items()}
     return generator.synthesize(styles, features=maps)
@@ -269,7 +268,7 @@ def test_a_mask_limits_what_the_feature_editor_is_told_of_an_edit(two: Inversion
     assert features.guide is not None
     assert model.feature_editor is not None
     codes, network = (features.guide.before, features.guide.w), model.generator
-    own = [network.maps_after(LAYER, network.styles(w)) for w in codes]
+    own = [network.synthesize(network.styles(w), until=LAYER) for w in codes]
     small = F.interpolate(torch.from_numpy(mask)[None, None] / 255, (8, 8), mode="bilinear", align_corners=False)
     maps = model.feature_editor(features.maps.maps, (own[0] - own[1]) * small)
     replaced = FeatureMaps(LAYER, maps, torch.tensor([[0.0, 1.0]] * 2))
@@ -298,7 +297,7 @@ def test_added_features_follow_edits_by_the_maps_beneath(added: Inversion) -> No
     edited, model = added.edit("age", 2), added.model
     styles = model.generator.styles(edited.w)
     assert added.overrides.features is not None
-    own = model.generator.maps_after(LAYER, styles)
+    own = model.generator.synthesize(styles, until=LAYER)
     replaced = FeatureMaps(LAYER, own + added.overrides.features.maps.maps, torch.tensor([[0.0, 1.0]] * 2))
     same(edited.tensor, model.generator.synthesize(styles, features=replaced))
 
@@ -374,6 +373,15 @@ def test_in_another_generator_they_stay_or_go_with_their_layer(two: Inversion) -
     same(moved.transfer(generator).tensor, two.tensor)
     assert two.transfer(other, layers=["b16.conv0"]).overrides.features is None
     assert two.transfer(other, layers=[LAYER]).overrides.features is not None
+
+
+def test_points_are_dragged_beneath_added_features_alone(two: Inversion, added: Inversion) -> None:
+    with pytest.raises(InversionError, match=r"stand in place of the output of b8\.conv1 and hide"):
+        two[0].drag([((8, 20), (20, 20))], steps=2)
+    with pytest.warns(UserWarning, match="px are left"):
+        dragged = added[0].drag([((8, 20), (20, 20))], steps=2)
+    assert dragged.overrides.features is not None
+    assert (dragged.tensor - added[0].tensor).abs().max() > 1e-3
 
 
 def test_initial_is_plain(two: Inversion) -> None:

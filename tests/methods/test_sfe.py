@@ -36,7 +36,7 @@ def test_it_is_the_pipeline_of_the_specification(able: HyperStyleInverter, crops
     assert editor is not None
     assert e4e is not None
     w, predicted = inverter(x)
-    fused = inverter.fuse(predicted, generator.maps_after("b8.conv1", generator.styles(w)))
+    fused = inverter.fuse(predicted, generator.synthesize(generator.styles(w), until="b8.conv1"))
     for method in ("sfe", "sfe-inverter"):
         inversion = able.invert(crops, method=method, align=False)
         features = inversion.overrides.features

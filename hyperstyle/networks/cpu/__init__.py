@@ -1,7 +1,7 @@
 """The same mathematics as the generator and the hypernetwork, without gradients, faster on a CPU.
 
-`synthesize` stands for `Generator.synthesize`, `maps_after` for `Generator.maps_after`, `offsets` for
-`Hypernetwork.offsets`. `applies_to` says where the first two can be used. No memory is kept
+`synthesize` stands for `Generator.synthesize`, `maps_after` for its `until`, `offsets` for `Hypernetwork.offsets`.
+`applies_to` says where the first two can be used. No memory is kept
 between calls, but within `reuse_memory`.
 """
 

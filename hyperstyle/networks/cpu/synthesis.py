@@ -68,11 +68,11 @@ def synthesize(
 
 @torch.no_grad()
 def maps_after(generator: Generator, layer: str, styles: Styles) -> Tensor:
-    """`generator.maps_after` without gradients, of the last convolution of a resolution below the generator's size.
+    """`generator.synthesize(styles, until=layer)` without gradients.
 
     Args:
         generator: a StyleGAN2, with its own weights and noise maps.
-        layer: the name of such a layer, `b64.conv1`.
+        layer: the last convolution of a resolution below the generator's size, `b64.conv1`.
         styles: as of `Generator.synthesize`.
 
     Returns:

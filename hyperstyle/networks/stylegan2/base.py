@@ -90,11 +90,9 @@ class StyleGenerator(nn.Module, ABC):
         noise: Sequence[Tensor | None],
         modulation: Modulation,
         features: FeatureMaps | None,
-        until: str | None,
+        until: LayerSpec | None,
     ) -> Tensor:
-        """`synthesize`, or `maps_after` a layer that is not None, of checked inputs: `changes` are offsets and
-        residuals, `noise` has a map for each layer.
-        """
+        """`synthesize` of checked inputs: `changes` are offsets and residuals, `noise` has a map for each layer."""
 
     # ---- layers and parameters ----
 
@@ -176,6 +174,7 @@ class StyleGenerator(nn.Module, ABC):
         modulation: Modulation = "weights",
         residuals: Offsets | None = None,
         features: FeatureMaps | None = None,
+        until: str | int | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
 
@@ -191,41 +190,22 @@ class StyleGenerator(nn.Module, ABC):
                 of a StyleGAN2 in half the time.
             residuals: layer name -> residual (HyperInverter), of the shapes of offsets.
             features: what a layer hands on in place of its own output; None changes nothing.
+            until: a layer with feature maps (not toRGB): its output [B,C,r,r], noise, bias and activation included, is
+                returned in place of the image, and no later layer is run. Features that take its place are not in it.
 
         Raises:
             ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, or
-                for a generator that takes none (`takes_offsets`), an unknown noise mode, or noise maps or features of a
-                wrong number or shape.
+                for a generator that takes none (`takes_offsets`), an unknown noise mode, noise maps or features of a
+                wrong number or shape, or an `until` that is no layer, or toRGB.
         """
         changes = offsets or {}, residuals or {}
         maps = self.check_inputs(styles, changes, noise, random, features)
-        return self._synthesize(styles, changes, maps, modulation, features, None)
-
-    def maps_after(
-        self,
-        layer: str | int,
-        styles: Styles,
-        offsets: Offsets | None = None,
-        *,
-        noise: NoiseMode | NoiseMaps = "const",
-        modulation: Modulation = "weights",
-        residuals: Offsets | None = None,
-        features: FeatureMaps | None = None,
-    ) -> Tensor:
-        """The output of a layer, [B,C,r,r], after noise, bias and activation; of a toRGB layer the image so far.
-
-        The layers after it are not computed. Features that take its place are not in it: it is the generator's own.
-
-        Args:
-            layer: name or official index.
-            styles, offsets, noise, modulation, residuals, features: as of `synthesize`.
-
-        Raises:
-            ConfigError: an unknown layer, or as `synthesize` does.
-        """
-        changes = offsets or {}, residuals or {}
-        maps = self.check_inputs(styles, changes, noise, None, features)
-        return self._synthesize(styles, changes, maps, modulation, features, self.layer(layer).name)
+        last = None if until is None else self.layer(until)
+        if last is not None and last.torgb:
+            raise ConfigError(
+                f"the output of {last.name} is colors: expected a layer with feature maps, such as b4.conv1."
+            )
+        return self._synthesize(styles, changes, maps, modulation, features, last)
 
     def forward(self, w: Tensor, offsets: Offsets | None = None, **options: Any) -> Tensor:
         """Latent codes [B,L,D] or [B,D] -> images [B,3,size,size]: `synthesize(styles(w), offsets, **options)`."""

@@ -94,7 +94,7 @@ class Generator(StyleGenerator):
         noise: Sequence[Tensor | None],
         modulation: Modulation,
         features: FeatureMaps | None,
-        until: str | None,
+        until: LayerSpec | None,
     ) -> Tensor:
         batch, maps = len(styles[self.layers[0].name]), iter(noise)
         x = self.input.input.expand(batch, -1, -1, -1)  # [B,C,4,4]
@@ -109,8 +109,8 @@ class Generator(StyleGenerator):
                     x = features.blended(x)
             else:
                 x = self.block(spec)(x, style, change, next(maps), modulation)
-            if spec.name == until:
-                return image if spec.torgb else x
+            if spec is until:
+                return x
         return image
 
     def change(self, spec: LayerSpec, changes: WeightChanges, batch: int) -> Change:
