@@ -27,6 +27,10 @@ from hyperstyle.model.folder import check_parts, write_model
 from hyperstyle.model.parts import Model
 
 _SFE = ("sfe", "sfe-inverter")  # kinds of files of StyleFeatureEditor
+_FIRST_PHASE = (
+    "{} is of the first phase and has no feature editor: the method is 'sfe-inverter', whose edits leave features as "
+    "they are. For 'sfe' convert sfe_editor_light.pt"
+)
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ def convert(
     without_start = _without_start(model)
     notes = [note for file in files.all for note in file.notes]
     notes += [] if without_start is None else [without_start]
+    notes += [_FIRST_PHASE.format(files.main.path.name)] if files.main.kind == "sfe-inverter" else []
     computed = parts["generator"][1].computed
     names = _display_names(files.all)
     say(f"reading {', '.join(names.values())} once more, for the sha256")

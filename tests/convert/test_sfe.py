@@ -97,6 +97,7 @@ def test_the_first_phase_needs_no_e4e(files: Files, assert_same: Callable[[Any, 
     files.inverter.latent_avg = model.sfe_inverter.latent_avg
     assert_same(model.sfe_inverter, files.inverter)
     assert done.kind == "sfe-inverter"
+    assert done.notes[-1].startswith("sfe.pt is of the first phase and has no feature editor")
     assert model.feature_editor is None
     assert HyperStyleInverter.from_pretrained(files.official.folder / "model").methods[0] == "sfe-inverter"
 
