@@ -63,11 +63,13 @@ def compare(parity: Parity, recording: str, reference_dir: Path, arrays: dict[st
     for name, value in arrays.items():
         allowed = next(tolerance for part, tolerance in _RULES if part in name)
         actual, expected = np.asarray(torch.as_tensor(value).detach()), golden[name].astype(np.float64)
+        label = name
         if "_stats" in name or "loss_" in name:  # a mean may be near zero: never less than a tenth of the row's largest
             size = np.abs(expected)
             size = np.maximum(size, size.max(-1, keepdims=True) / 10) if size.ndim > 1 else size
             actual, expected = actual / np.maximum(size, 1e-2), expected / np.maximum(size, 1e-2)
-        parity.check(recording, name, actual, expected, allowed=allowed)
+            label = f"{name}, relative"
+        parity.check(recording, label, actual, expected, allowed=allowed)
 
 
 def feature(name: str, maps: Tensor) -> dict[str, Any]:
