@@ -121,23 +121,24 @@ class Collection:
         about: one sentence.
         files: the main ones; of a model, the first is the checkpoint that `convert` reads. Empty for a model whose
             checkpoint is hosted nowhere that `fetch` can reach.
-        encoder, generator: names of those that `convert` takes as the encoder and as the generator, or "".
+        encoder: name of the one that `convert` takes as the encoder, or "".
         domain: of the model that they become, or "" where they become none.
         edits: name of an edit -> name of the file in `edit_files` that it is read from.
         edit_files: small files of published edits for this model.
         aligner: name of the collection with the weights of the model's aligner ("mtcnn"), or "".
         page: where the authors publish files that cannot be fetched, or "".
+        generator: name of the one that `convert` takes as the generator, or "".
     """
 
     about: str
     files: tuple[PublishedFile, ...] = ()
     encoder: str = ""
-    generator: str = ""
     domain: str = ""
     edits: Mapping[str, str] = field(default_factory=dict)
     edit_files: tuple[PublishedFile, ...] = ()
     aligner: str = ""
     page: str = ""
+    generator: str = ""
 
     @property
     def all_files(self) -> tuple[PublishedFile, ...]:

@@ -233,8 +233,12 @@ def test_what_is_published_is_complete(name: str) -> None:
     assert set(collection.edits.values()) == {file.name for file in collection.edit_files}
     assert collection.files or collection.page
     for file in (*collection.files, *collection.edit_files):
-        assert len(file.sha256) == 64
-        assert int(file.sha256, 16) > 0
+        is_known = file.path not in (
+            "pretrained_models/sfe_editor_light.pt",
+            "pretrained_models/stylegan2-ffhq-config-f.pt",
+        )
+        assert len(file.sha256) == (64 if is_known else 0)
+        assert int(file.sha256 or "1", 16) > 0
         assert file.path.endswith(file.name)
         assert file.licence.endswith(".")
         assert "licence" not in file.licence  # users read American English
@@ -244,9 +248,9 @@ def test_what_is_published_is_complete(name: str) -> None:
 def test_the_page_about_the_hub_has_the_same_table(checkout: Path) -> None:
     page = (checkout / "docs" / "hub.md").read_text(encoding="utf-8")
     rows = [[cell.strip(" `") for cell in line.split("|")[1:5]] for line in page.splitlines() if line.startswith("|")]
-    written = [row for row in rows if len(row[3]) == 64]
+    written = [row for row in rows if len(row[3]) == 64 or row[3] == "not known"]
     assert written == [
-        [name, file.name, f"{file.size:,}", file.sha256]
+        [name, file.name, f"{file.size:,}" if file.size else "not known", file.sha256 or "not known"]
         for name, collection in COLLECTIONS.items()
         for file in (*collection.files, *collection.edit_files)
     ]
