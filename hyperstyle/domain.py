@@ -81,6 +81,13 @@ class Domain:
         first, end = self.content_rows
         return image[:, :, first:end]
 
+    def padded(self, image: Tensor) -> Tensor:
+        """Content rows [B,C,*content_size] -> [B,C,size,size], with zeros for the padding."""
+        import torch.nn.functional as F
+
+        first, end = self.content_rows or (0, self.size)
+        return F.pad(image, (0, 0, first, self.size - end))
+
     def resize_to_input(self, image: Tensor) -> Tensor:
         """A reconstruction [B,3,H,W] (content rows applied) -> [B,3,*input_size], resized as `sampling` says."""
         import torch.nn.functional as F

@@ -72,10 +72,11 @@ class HyperStyleInverter:
         device: "auto", "cpu", "cuda", ...: where the parts are moved to, in place; None leaves them where they are, and
             is "auto" for the bundled model.
         parts: further networks by the names of their components: the encoders "psp" and "e4e", which predict codes in
-            W+; "restyle", which predicts changes of w; "hyperinverter", which predicts residual weights; "idinvert" and
-            "vgg16", encoder and features of IDInvert for a `StyleGan1`; "judge", which `Model.evaluator` reads: it
-            predicts attributes and identity embeddings for metrics, and is never optimized against; "perceptual", a
-            second network of that kind for losses; "mtcnn", which finds faces.
+            W+; "restyle", which predicts changes of w; "hyperinverter", which predicts residual weights;
+            "sfe_inverter" and "feature_editor" of StyleFeatureEditor; "idinvert" and "vgg16", encoder and features of
+            IDInvert for a `StyleGan1`; "judge", which `Model.evaluator` reads: it predicts attributes and identity
+            embeddings for metrics, and is never optimized against; "perceptual", a second network of that kind for
+            losses; "mtcnn", which finds faces.
 
     Raises:
         ConfigError: parts that do not fit together, some parts without the others, an unknown aligner, or a device that

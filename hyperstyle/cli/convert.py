@@ -33,8 +33,9 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertArguments:
-    """Reads a HyperStyle checkpoint, a W, pSp, e4e or ReStyle encoder or a StyleGAN2 generator (.pt or safetensors with
-    g_ema, NVIDIA's .pkl), recognizes which it is, and writes a model folder. Nothing in the files is executed.
+    """Reads a HyperStyle, HyperInverter or StyleFeatureEditor checkpoint, a W, pSp, e4e or ReStyle encoder or a
+    StyleGAN2 generator (.pt or safetensors with g_ema, NVIDIA's .pkl), recognizes which it is, and writes a model
+    folder. Nothing in the files is executed.
     """
 
     file: Path = positional(check=a_file, metavar="FILE", help="the checkpoint")
@@ -47,6 +48,14 @@ class ConvertArguments:
         metavar="FILE",
         help="W, pSp, e4e or ReStyle encoder for the same generator; may stand once for each kind",
     )
+    e4e: list[Path] = flag(
+        action="append",
+        default=[],
+        type=Path,
+        check=a_file,
+        metavar="FILE",
+        help="the e4e encoder that StyleFeatureEditor needs; the same as --encoder",
+    )
     vgg: list[Path] = flag(
         action="append",
         default=[],
@@ -56,7 +65,9 @@ class ConvertArguments:
         help="VGG16 with Caffe's preprocessing, for the loss of IDInvert",
     )
     generator: Path | None = flag(
-        check=a_file, help="generator to take in place of the one in the checkpoint, fine-tuned from it"
+        check=a_file,
+        help="generator to take in place of the one in the checkpoint, fine-tuned from it; of a HyperInverter or "
+        "StyleFeatureEditor the one that it was trained with",
     )
     use: Literal["g_ema", "g"] | None = flag(
         choices=("g_ema", "g"),
@@ -93,7 +104,7 @@ def run(args: ConvertArguments) -> int:
 
     if args.domain is not None:
         domain_named(args.domain)
-    files = [args.file, *args.encoders, *args.vgg, *([] if args.generator is None else [args.generator])]
+    files = [args.file, *args.encoders, *args.e4e, *args.vgg, *([] if args.generator is None else [args.generator])]
     check_outside(files, args.out)
     check_free(Path(os.path.realpath(args.out)), overwrite=args.force)
     from hyperstyle.convert import convert
@@ -103,7 +114,7 @@ def run(args: ConvertArguments) -> int:
         conversion = convert(
             args.file,
             args.out,
-            encoder=args.encoders + args.vgg,
+            encoder=args.encoders + args.e4e + args.vgg,
             generator=args.generator,
             use=args.use,
             domain=args.domain,

@@ -1,4 +1,4 @@
-"""`hyperstyle fetch`: published files whose sha256 is known are downloaded and become an installed model."""
+"""`hyperstyle fetch`: published files are downloaded, checked by their sha256, and become an installed model."""
 
 from __future__ import annotations
 
@@ -147,6 +147,8 @@ def _print_command(name: str, collection: Collection, paths: dict[str, Path]) ->
     words = [str(paths[collection.files[0].name])]
     if (encoder := paths.get(collection.encoder)) is not None:
         words += ["--encoder", str(encoder)]
+    if (generator := paths.get(collection.generator)) is not None:
+        words += ["--generator", str(generator)]
     words += [word for edit, file in collection.edits.items() for word in ("--edit", f"{edit}={paths[file]}")]
     words += ["--domain", collection.domain, "--out", f"models/{name}"]
     print(f"To make a model of it: hyperstyle convert {shlex.join(words)}")
@@ -160,8 +162,8 @@ def _show(collection: Collection) -> None:
     """Prints what is known of each file; of those of the aligner only the name of their collection."""
     for file in (*collection.files, *collection.edit_files):
         print(f"  {file.name}")
-        print(f"    size     {file.size:,} bytes")
-        print(f"    sha256   {file.sha256}")
+        print(f"    size     {f'{file.size:,} bytes' if file.size else 'not known beforehand'}")
+        print(f"    sha256   {file.expected_sha256 or 'not known beforehand: recorded at the first fetch'}")
         print(f"    license  {file.licence}")
         print(f"    host     {file.host}")
         print(f"    page     {file.page}")

@@ -34,8 +34,7 @@ def run(args: ModelsArguments) -> int:
     for name, collection in COLLECTIONS.items():
         if collection.domain and collection.files and name not in there:
             accept = " --accept-third-party" if collection.needs_acceptance else ""
-            size = f"{collection.size / 1e6:,.0f} MB"
-            lines.append((name, f"fetchable  {size}: hyperstyle fetch {name}{accept}"))
+            lines.append((name, f"fetchable  {collection.size_in_words}: hyperstyle fetch {name}{accept}"))
     width = max(len(name) for name, _ in lines)
     print("\n".join(f"{name:<{width}}  {text}" for name, text in lines))
     return 0

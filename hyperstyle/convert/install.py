@@ -117,6 +117,7 @@ def convert_collection(
         paths[collection.files[0].name],
         folder,
         encoder=paths.get(collection.encoder),
+        generator=paths.get(collection.generator),
         domain=collection.domain,
         licence=collection.licence,
         origin="; ".join(f"{file.name} from {file.host}" for file in collection.all_files),
@@ -166,6 +167,6 @@ def _download(
         )
     paths = {}
     for file in files:
-        say(f"{file.name}, {file.size:,} bytes, from {file.host}")
+        say(f"{file.name}, {f'{file.size:,} bytes' if file.size else 'size not known'}, from {file.host}")
         paths[file.name] = fetch(file, out=folder, accept_third_party=accept_third_party, resume=True)
     return paths

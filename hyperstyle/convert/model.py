@@ -26,6 +26,12 @@ from hyperstyle.methods.registry import available, by_networks, missing_methods
 from hyperstyle.model.folder import check_parts, write_model
 from hyperstyle.model.parts import Model
 
+_SFE = ("sfe", "sfe-inverter")  # kinds of files of StyleFeatureEditor
+_FIRST_PHASE = (
+    "{} is of the first phase and has no feature editor: the method is 'sfe-inverter', whose edits leave features as "
+    "they are. For 'sfe' convert sfe_editor_light.pt"
+)
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -90,7 +96,8 @@ def convert(
         encoder: W encoder, pSp, e4e and ReStyle files for the same generator, at most one of each kind; for IDInvert
             its encoder and VGG16.
         generator: a generator file that replaces the generator in `source`, of the same architecture (one that was
-            fine-tuned from it). A HyperInverter file holds none, and needs its generator here.
+            fine-tuned from it). HyperInverter's and StyleFeatureEditor's files hold none, and need their generator
+            here.
         use: "g" takes the generator in training of the file that gives the generator, where that is a training
             checkpoint; None is its average, `g_ema`, and refuses a file that has only `g`.
         domain: name or value; needed where the file does not say it; overrides the file.
@@ -132,6 +139,7 @@ def convert(
     without_start = _without_start(model)
     notes = [note for file in files.all for note in file.notes]
     notes += [] if without_start is None else [without_start]
+    notes += [_FIRST_PHASE.format(files.main.path.name)] if files.main.kind == "sfe-inverter" else []
     computed = parts["generator"][1].computed
     names = _display_names(files.all)
     say(f"reading {', '.join(names.values())} once more, for the sha256")
@@ -187,14 +195,15 @@ def _domain(domain: str | Domain | None, files: Files, size: int) -> Domain:
     """
     if not isinstance(domain, Domain):
         names = (official.domain_name(file) for file in (files.main, *files.encoders))
-        name = domain or next((name for name in names if name is not None), None)
+        published = "faces" if files.main.kind in _SFE else None  # of no other domain
+        name = domain or next((name for name in names if name is not None), published)
         if name is None:
             raise ConfigError(
                 f"{files.main.path} does not say what kind of images it is for: name it with --domain "
                 f"({', '.join(sorted(DOMAINS))}), or domain=hyperstyle.Domain(...) for a kind of your own."
             )
         domain = domain_named(name).at_size(size)
-    return replace(domain, sampling="point") if files.main.kind == "hyperinverter" else domain
+    return replace(domain, sampling="point") if files.main.kind in ("hyperinverter", *_SFE) else domain
 
 
 def _without_start(model: Model) -> str | None:

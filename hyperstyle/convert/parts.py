@@ -15,6 +15,7 @@ from hyperstyle.convert.contents import Use
 from hyperstyle.convert.filling import Converted, axis_size, numbers_in_names
 from hyperstyle.convert.generators import find_generator
 from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
+from hyperstyle.convert.sfe import convert_sfe
 from hyperstyle.convert.sniff import KINDS, SniffedFile, describe_kind, sniff
 from hyperstyle.domain import Domain
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
@@ -22,6 +23,14 @@ from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
 PathLike = str | os.PathLike[str]
+
+# Kinds whose files hold no generator -> the kind of encoder that they need besides, what messages call it, and the end
+# of the command.
+_WITHOUT_GENERATOR: Mapping[str, tuple[str, str, str]] = {
+    "hyperinverter": ("w-encoder", "W encoder", "--encoder W_ENCODER.pt --generator STYLEGAN2.pkl"),
+    "sfe": ("e4e", "e4e encoder", "--e4e E4E.pt --generator STYLEGAN2.pt"),
+    "sfe-inverter": ("", "", "--generator STYLEGAN2.pt"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +41,7 @@ class Files:
         main: the file to convert: a checkpoint, an encoder or a generator.
         encoders: the files of further encoders.
         generator: the file with the generator that the networks were trained for. This is `main`, except if that is a
-            HyperInverter, whose file holds no generator.
+            HyperInverter or StyleFeatureEditor, whose files hold no generator.
         replacement: the file of another generator, which the model gets instead of that one; None for none.
     """
 
@@ -61,13 +70,15 @@ def read_files(
     Args:
         source: the file to convert, `Files.main`.
         encoders: the files of further encoders.
-        generator: a generator file: that of a HyperInverter, else the replacement of the generator in `source`.
+        generator: a generator file: that of a HyperInverter or StyleFeatureEditor, else the replacement of the
+            generator in `source`.
         use: which generator to take of the file that gives the generator, if it is a training checkpoint. That is the
             file `generator`, or `source` without one.
         say: called with a line about each file.
 
     Raises:
-        CheckpointError: a HyperInverter file without its encoder and its generator. HyperStyleError: as `sniff` does.
+        CheckpointError: a HyperInverter or StyleFeatureEditor file without its encoder and its generator.
+        HyperStyleError: as `sniff` does.
     """
 
     def read(path: PathLike, use: Use | None = None) -> SniffedFile:
@@ -78,16 +89,17 @@ def read_files(
 
     main = read(source, use if generator is None else None)
     encoder_files = tuple(map(read, encoders))
-    if main.kind == "hyperinverter":
-        given = {"W encoder": bool(encoders), "generator": generator is not None}
+    if main.kind in _WITHOUT_GENERATOR:
+        kind, words, options = _WITHOUT_GENERATOR[main.kind]
+        given = {words: any(file.kind == kind for file in encoder_files)} if kind else {}
+        given["generator"] = generator is not None
         if missing := [name for name, is_given in given.items() if not is_given]:
             raise CheckpointError(
-                f"{main.path} is a HyperInverter checkpoint, which needs its W encoder and its generator too. "
-                f"Not given: {', '.join(missing)}. Run: hyperstyle convert {main.path.name} --encoder W_ENCODER.pt "
-                "--generator STYLEGAN2.pkl --out FOLDER"
+                f"{main.path} is {describe_kind(main.kind)}, which needs its {' and its '.join(given)} too. "
+                f"Not given: {', '.join(missing)}. Run: hyperstyle convert {main.path.name} {options} --out FOLDER"
             )
     other = None if generator is None else read(generator, use)
-    if main.kind == "hyperinverter" and other is not None:
+    if main.kind in _WITHOUT_GENERATOR and other is not None:
         return Files(main, encoder_files, other, None)
     return Files(main, encoder_files, main, other)
 
@@ -115,6 +127,9 @@ def convert_parts(files: Files, original: Converted[StyleGenerator], domain: Dom
         parts["hypernetwork"] = main, official.convert_hypernetwork(main, config, domain.input_size)
     if main.kind == "hyperinverter":
         parts["hyperinverter"] = main, official.convert_hyperinverter(main, config)
+    if main.kind in ("sfe", "sfe-inverter"):
+        networks = convert_sfe(main, original.network, files.generator, domain.input_size)
+        parts |= {name: (main, network) for name, network in networks.items()}
     for file in (main, *files.encoders) if KINDS[main.kind].encoder is not None else files.encoders:
         name = KINDS[file.kind].encoder
         if name is None:

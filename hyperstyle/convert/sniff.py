@@ -39,6 +39,16 @@ KINDS: Mapping[str, _Family] = {
         ("hypernet.", "w_bar_encoder.", "w_encoder.", "discriminator."),
         ("hypernet.weight_regressors.",),
     ),
+    "sfe": _Family(
+        "StyleFeatureEditor checkpoint",
+        ("encoder.", "inverter.", "decoder.", "discriminator.", "e4e_encoder."),
+        ("encoder.conv.weight", "inverter.fs_backbone."),
+    ),
+    "sfe-inverter": _Family(
+        "StyleFeatureEditor checkpoint of the first phase",
+        ("encoder.", "decoder.", "discriminator."),
+        ("encoder.fs_backbone.", "encoder.fuser."),
+    ),
     "restyle": _Family("ReStyle encoder", _CODES, ("encoder.styles.",), channels=6, encoder="restyle"),
     "w-encoder": _Family(
         "W encoder", _CODES, ("encoder.linear.weight",), absent="encoder.output_layer_2.", channels=3, encoder="encoder"
@@ -81,7 +91,7 @@ _REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 _PYRAMIDS: Mapping[str, str] = {"GradualStyleEncoder": "psp", "Encoder4Editing": "e4e"}
 _CONVERTED = (
-    "HyperStyle checkpoints, HyperInverter checkpoints, "
+    "HyperStyle, HyperInverter and StyleFeatureEditor checkpoints, "
     "W encoders, pSp, e4e and ReStyle encoders, StyleGAN2 generators (.pt with 'g_ema', "
     "NVIDIA's .pkl), IDInvert's generator, encoder and VGG16"
 )

@@ -99,12 +99,19 @@ def find_points(inversion: Portable, moves: Moves, *, in_photo: bool = False) ->
         in_photo: they are pixels of the upright photo that the image was cut out of, else of the reconstruction.
 
     Raises:
-        InversionError: a batch, or, for points of the photo, an image that was not cut out of one.
+        InversionError: a batch; features in place of a layer's output; or, for points of the photo, an image that was
+            not cut out of one.
         ConfigError: no points, no pairs of finite numbers, a point outside of the image, or one that is to go less than
             a pixel of the reconstruction.
     """
     if (count := len(inversion)) != 1:
         raise InversionError(f"drag of a batch of {count}: index the batch first, each image has its own points.")
+    features = inversion.overrides.features
+    if features is not None and bool((features.maps.blend[:, 0] == 0).any()):
+        raise InversionError(
+            f"its features stand in place of the output of {features.maps.layer} and hide what the codes would move. "
+            "Drag Inversion.initial, or invert the image by another method."
+        )
     expected = "expected ((x, y), (x2, y2)) for each: where it is, and where it is to go, in pixels"
     try:
         values = moves.detach().cpu() if isinstance(moves, Tensor) else moves

@@ -170,13 +170,38 @@ def apply_edit(
             other layers, too); None is all.
 
     Returns:
-        The state with `w` and style offsets after the edit. An edit that moves none of the layers is an EditWarning.
+        The state with `w` and style offsets after the edit, and those of the guide of its features. An edit that moves
+        none of the layers is an EditWarning.
 
     Raises:
         EditError: the edit does not fit the codes, or returns something of another shape or that is not finite.
         ConfigError: no layers, or one that is not there.
     """
-    w, specs = state.w, None if layers is None else find_layers(model, layers)
+    specs = None if layers is None else find_layers(model, layers)
+    edited = _moved(model, edit, state, strengths, specs)
+    features = state.overrides.features
+    if features is None or features.guide is None:
+        return edited
+    # The edit itself, not the change of w: some edits depend on the code that they move (GANSpace, mappers).
+    guide = features.guide
+    moved = _moved(
+        model, edit, InversionState(guide.w, style_offsets=guide.style_offsets), strengths, specs, warns=False
+    )
+    guide = replace(guide, w=moved.w, style_offsets=moved.style_offsets)
+    return replace(edited, overrides=replace(edited.overrides, features=replace(features, guide=guide)))
+
+
+def _moved(
+    model: Model,
+    edit: Edit,
+    state: InversionState,
+    strengths: Tensor,
+    specs: Sequence[LayerSpec] | None,
+    *,
+    warns: bool = True,
+) -> InversionState:
+    """`apply_edit` without the guide of the features; warns of an edit that moves none of the layers, or does not."""
+    w = state.w
     with torch.no_grad():  # the edit gets copies: an edit of the user may change them
         if edit.info.space == "w":
             moved = edit(w.clone(), strengths)
@@ -187,7 +212,7 @@ def apply_edit(
                 rows = sorted({spec.row for spec in specs})  # two layers may share a row of w
                 edited, moved = moved, w.clone()
                 moved[:, rows] = edited[:, rows]
-                if torch.equal(moved, w) and not torch.equal(edited, w):
+                if warns and torch.equal(moved, w) and not torch.equal(edited, w):
                     _warn_of_nothing(edit, specs)
             return replace(state, w=moved)
         before = styles_of(model, state)  # layer -> [B,S]
@@ -198,7 +223,7 @@ def apply_edit(
     # An edit may return new tensors or write into the copies that it got.
     moving = [name for name in before if after[name] is not copies[name] or not torch.equal(copies[name], before[name])]
     names = moving if specs is None else [name for name in moving if name in {spec.name for spec in specs}]
-    if moving and not names and specs is not None:
+    if warns and moving and not names and specs is not None:
         _warn_of_nothing(edit, specs)
     offsets = dict(state.style_offsets)
     for name in names:

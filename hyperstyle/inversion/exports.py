@@ -45,8 +45,9 @@ def export(inversion: Portable, path: str | Path, form: Literal["generator", "of
 
     Raises:
         ConfigError: another form.
-        InversionError: a batch as a generator; StyleSpace edits or a mask, which no form can hold; other changes than
-            relative offsets, which a generator alone can hold; images of the same NAME; a folder of another generator.
+        InversionError: a batch as a generator; StyleSpace edits, features or a mask, which no form can hold; other
+            changes than relative offsets, which a generator alone can hold; images of the same NAME; a folder of
+            another generator.
         CheckpointError: the folder cannot be made, or its `latents.npy` cannot be read.
         HyperStyleError: a file cannot be written, or its name is that of an image or another kind of file.
     """
@@ -106,7 +107,7 @@ def baked_generator(inversion: Portable) -> StyleGenerator:
     `Inversion.tensor` has.
 
     Raises:
-        InversionError: a batch; StyleSpace edits or a mask, which are no change of weights.
+        InversionError: a batch; StyleSpace edits, features or a mask, which are no change of weights.
     """
     if (count := len(inversion)) != 1:
         raise InversionError(f"a generator of a batch of {count}: each image has its own, index the batch.")
@@ -125,6 +126,12 @@ def official_stem(name: str) -> str:
 
 
 def _check_exportable(inversion: Portable) -> None:
+    """Raises InversionError for what no form can hold."""
+    if inversion.overrides.features is not None:
+        raise InversionError(
+            "it has features, which stand in place of a layer's output for this image alone: no form but save() can "
+            "hold them. Export Inversion.initial, or an inversion by another method."
+        )
     if inversion.style_offsets:
         raise InversionError(
             f"it has StyleSpace edits (of {', '.join(inversion.style_offsets)}), which no form but save() can hold. "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from hyperstyle.align.source import Placement, Provenance
 from hyperstyle.errors import ConfigError, HyperStyleError, InversionError, WeightsError, shown
 from hyperstyle.images.masks import MASK_LEVELS
+from hyperstyle.inversion.features import Features
 from hyperstyle.inversion.record import (
     UNEDITED,
     InversionRecord,
@@ -31,7 +33,11 @@ from hyperstyle.io.typed_config import config_from_dict
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
+FeatureType = Literal["float32", "float16"]
+"""The type of feature maps in a file."""
+
 _FORMAT = "hyperstyle-inversion/2"
+_MAPS = re.compile(rf"({UNEDITED})?features/[^/]+/maps")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,21 +75,30 @@ def _tensors(state: InversionState) -> tuple[dict[str, Tensor], list[int]]:
     tensors |= {f"style/{name}": offset for name, offset in state.style_offsets.items()}
     tensors |= {f"tuned/{numbers[key]}/{n}": value for key, group in distinct.items() for n, value in group.items()}
     tensors |= {f"noise/{i}": noise for i, noise in enumerate(overrides.noise)}
+    if (features := overrides.features) is not None:
+        tensors |= {f"features/{features.maps.layer}/{name}": tensor for name, tensor in features.named.items()}
     if state.mask is not None:  # a byte for each pixel holds it without loss
         tensors["mask"] = state.mask.mul(MASK_LEVELS).round().byte()
     return tensors, [numbers[id(parameters)] for parameters in overrides.tuned]
 
 
-def write(path: Path, record: Record) -> None:
-    """Writes atomically.
+def write(path: Path, record: Record, *, features: FeatureType = "float32") -> None:
+    """Writes atomically. `features` is the type of feature maps in the file, "float32" for that of the state.
 
     Raises:
-        InversionError: the name is that of an image or another kind of file.
+        ConfigError: another type of features than "float32" and "float16".
+        InversionError: the name is that of an image or another kind of file; features that float16 cannot hold.
         HyperStyleError: the file cannot be written.
     """
     advice = "Save the image itself by inversion.image.save(...), and the inversion as NAME.safetensors."
     check_suffix(path, "safetensors", "PyTorch", advice=advice, error=InversionError)
+    if features not in ("float32", "float16"):
+        raise ConfigError(f"features={features!r}: expected 'float32' or 'float16'.")
     tensors, meta = split(record)
+    if features == "float16":
+        tensors = {name: t.half() if _MAPS.fullmatch(name) else t for name, t in tensors.items()}
+        if not all(t.isfinite().all() for name, t in tensors.items() if _MAPS.fullmatch(name)):
+            raise InversionError("features beyond the range of float16: save them as 'float32'.")
     save_tensors(path, tensors, {"format": _FORMAT, "record": json.dumps(meta.to_dict())})
 
 
@@ -256,7 +271,11 @@ def _state(tensors: Mapping[str, Tensor], rows: int, tuned: Sequence[int]) -> In
     w = tensors["w"]
     parameters = [group(f"tuned/{number}/") for number in range(max(tuned, default=-1) + 1)]
     noise = tuple(tensors[f"noise/{i}"] for i in range(len(group("noise/"))))
-    overrides = GeneratorOverrides(codes("residuals"), tuple(parameters[number] for number in tuned), noise)
+    # "features/b64.conv1/maps": the layer is part of the names.
+    layer = next((name.split("/")[1] for name in tensors if name.startswith("features/")), None)
+    features = None if layer is None else Features.of_named(layer, group(f"features/{layer}/"))
+    tuned_parameters = tuple(parameters[number] for number in tuned)
+    overrides = GeneratorOverrides(codes("residuals"), tuned_parameters, noise, features)
     w = w.expand(-1, rows, -1).contiguous() if w.shape[1] == 1 else w
     mask = tensors["mask"].float().div(MASK_LEVELS) if "mask" in tensors else None
     return InversionState(w, codes("codes"), group("style/"), overrides, mask)

@@ -21,6 +21,7 @@ from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.batch import Batch
 from hyperstyle.inversion.dragging import Moves
 from hyperstyle.inversion.editing import Strength
+from hyperstyle.inversion.file import FeatureType
 from hyperstyle.inversion.measure import reconstruction_metrics, with_metrics
 from hyperstyle.inversion.optimize import StepCallback
 from hyperstyle.inversion.pickling import fill, record_of
@@ -219,7 +220,7 @@ class Inversion(Batch):
 
         Raises:
             ConfigError: no points, points outside, a target that is the point itself, or numbers that cannot be used.
-            InversionError: a batch, or points of a photo where there is none.
+            InversionError: a batch, features in place of a layer's output, or points of a photo where there is none.
             ConfigError, ImageError, AlignmentError: a mask that `masks.make_mask` refuses.
         """
         points = dragging.find_points(self, moves, in_photo=in_photo)
@@ -363,15 +364,19 @@ class Inversion(Batch):
         warn("Inversion.measured is measure.with_metrics now; the old name goes with version 0.3.", DeprecationWarning)
         return with_metrics(self, image)
 
-    def save(self, path: str | Path, *, origin: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self, path: str | Path, *, origin: Mapping[str, Any] | None = None, features: FeatureType = "float32"
+    ) -> None:
         """Writes codes, offset codes and metrics; images are synthesized again, exactly, by the same model.
 
         Tens of kB for each image. Imported offsets are stored as they are: 94 MB for each image of a model of
-        1024 px with the published layers. `origin` (plain JSON values) is stored for `inversion_file.read_origin`.
+        1024 px with the published layers, features 8 MB; `features="float16"` halves that, and changes the loaded image
+        by up to 3.2e-4. `origin` (plain JSON values) is stored for `inversion_file.read_origin`.
 
-        Raises InversionError for the name of an image, HyperStyleError where the file cannot be written.
+        Raises InversionError for the name of an image, or features that float16 cannot hold; ConfigError for another
+        type of features; HyperStyleError where the file cannot be written.
         """
-        inversion_file.write(Path(path), record_of(self, origin))
+        inversion_file.write(Path(path), record_of(self, origin), features=features)
 
     def export(self, path: str | Path, form: Literal["generator", "official", "offsets"] = "generator") -> None:
         """Writes a file, or with "official" a folder, for other programs: see `exports.export`.

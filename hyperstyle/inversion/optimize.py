@@ -34,7 +34,8 @@ class Step:
         image: [B,3,size,size] the generator's current images; with `optimize_text` only their content rows (see
             `Domain.content`).
         losses: [B] the losses of these images; of all methods that optimize.
-        w: [B,L,D] the current latent codes; of "optimize-w", "optimize-w+", "idinvert", ReStyle and `Inversion.drag`.
+        w: [B,L,D] the current latent codes; of "optimize-w", "optimize-w+", "idinvert", ReStyle, StyleFeatureEditor and
+            `Inversion.drag`.
         codes: accumulated codes of offsets or residuals, None before the first prediction; of "hyperstyle" and
             "hyperinverter".
         l2, perceptual: the two parts of the loss, as numbers, without the locality term; of "pti".

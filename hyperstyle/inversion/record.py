@@ -139,9 +139,27 @@ class InversionRecord:
             maps = [name for name in state if name.startswith("noise/")]
             if maps and len(maps) != len(checker.noise):
                 raise InversionError(f"{len(maps)} noise maps: expected {len(checker.noise)}.")
+            _check_features(state)
             for group in ("codes", "residuals"):
                 if f"{group}/weights" not in state and any(name.startswith(f"{group}/") for name in state):
                     raise InversionError(f"the tensor '{group}/weights' is missing.")
+
+
+def _check_features(state: Mapping[str, Tensor]) -> None:
+    """Raises InversionError for features of several layers, or where one of their tensors is missing."""
+    layers, parts = set(), set()
+    for name in state:
+        if name.startswith("features/"):
+            _, layer, part = name.split("/", 2)
+            layers.add(layer)
+            parts.add(part)
+    if len(layers) > 1:
+        raise InversionError(f"features of the layers {', '.join(map(shown, sorted(layers)))}: expected one layer.")
+    expected = ["maps", "blend"] if parts else []
+    if any(part.startswith("guide/") for part in parts):
+        expected += ["guide/before", "guide/w", "guide/scale"]
+    if missing := [part for part in expected if part not in parts]:
+        raise InversionError(f"the tensor {missing[0]!r} of its features is missing.")
 
 
 class _Checker:
@@ -152,6 +170,7 @@ class _Checker:
         self._config, self._takes_offsets = generator.config, generator.takes_offsets
         self._layers = {spec.name: spec for spec in generator.layers}
         self._parameters = {name: tuple(value.shape) for name, value in generator.named_parameters()}
+        self._editor_layer = None if model.feature_editor is None else model.feature_editor.config.layer
         self._networks: dict[str, Expander | None] = {"codes": model.hypernetwork, "residuals": model.hyperinverter}
         self._mask = (1, *model.domain.content_size)
         self.noise = {f"noise/{i}": tuple(stored.shape[1:]) for i, stored in enumerate(generator.noises.buffers())}
@@ -188,7 +207,25 @@ class _Checker:
         if group == "tuned":
             number, _, parameter = rest.partition("/")
             return self._parameters.get(parameter) if number in map(str, range(batch)) else None
+        if group == "features" and self._takes_offsets:
+            return self._feature_shape(rest, batch)
         return self._code_shape(group, rest, state, batch) if group in self._networks and self._takes_offsets else None
+
+    def _feature_shape(self, rest: str, batch: int) -> tuple[int, ...] | None:
+        """The same for the tensors of `Features`, by their names behind "features/"."""
+        layer, _, part = rest.partition("/")
+        spec = self._layers.get(layer)
+        if spec is None or spec.up or spec.torgb or spec.resolution == self._config.size:
+            return None
+        shapes: dict[str, tuple[int, ...]] = {
+            "maps": (batch, spec.channels_out, spec.resolution, spec.resolution),
+            "blend": (batch, 2),
+        }
+        if self._editor_layer == layer:
+            codes = (batch, self._config.rows, self._config.latent_width)
+            shapes |= {"guide/before": codes, "guide/w": codes, "guide/scale": (batch,)}
+            shapes |= {f"guide/style/{name}": (batch, s.style_width) for name, s in self._layers.items()}
+        return shapes.get(part)
 
     def _code_shape(self, group: str, rest: str, state: Mapping[str, Tensor], batch: int) -> tuple[int, ...] | None:
         """The same for the tensors of `OffsetCodes`."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hyperstyle.errors import InversionError
 from hyperstyle.images.masks import rounded_mask
+from hyperstyle.inversion.features import Features
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import LayerSpec
@@ -22,8 +23,8 @@ TunedParameters = Mapping[str, Tensor]
 class GeneratorOverrides:
     """Changes to a generator for each of B images, apart from relative offsets. It is false where there are none.
 
-    There are three kinds: residuals, tuned parameters and noise maps. The generator keeps its own values for a kind
-    that is absent.
+    There are four kinds: residuals, tuned parameters, noise maps and features. The generator keeps its own values for a
+    kind that is absent.
 
     Attributes:
         residuals: absolute offsets, added to the raw weights (HyperInverter): the codes from which a `HyperInverter`
@@ -32,30 +33,33 @@ class GeneratorOverrides:
             one image refer to the same mapping object.
         noise: a noise map [B,1,r,r] for each layer that adds noise, in the order of `Generator.synthesize`; () for
             the generator's own.
+        features: maps that a layer hands on in place of its own output, or added to it; None for none.
     """
 
     residuals: OffsetCodes | None = None
     tuned: tuple[TunedParameters, ...] = ()
     noise: tuple[Tensor, ...] = ()
+    features: Features | None = None
 
     def __bool__(self) -> bool:
-        return self.residuals is not None or bool(self.tuned) or bool(self.noise)
+        return self.residuals is not None or bool(self.tuned) or bool(self.noise) or self.features is not None
 
 
 @dataclass(frozen=True, eq=False)
 class InversionState:
     """What determines, with the generator, the images of a batch.
 
-    Of the mask, only `Inversion.tensor` and pasting back make use: what is rendered from a state is whole.
+    Of the mask, only `Inversion.tensor`, pasting back and the feature editor make use: what is rendered from a state is
+    whole.
 
     Attributes:
         w: [B,L,D] latent codes.
         offset_codes: the relative weight offsets, as codes of a hypernetwork or dense; None for no offsets.
         style_offsets: layer name -> [B,S], added to the output of the layer's affine map. S is the width of its style:
             I for StyleGAN2, 2 * O for StyleGAN1. Layers that are absent get no offset.
-        overrides: residuals, tuned parameters and noise maps.
+        overrides: residuals, tuned parameters, noise maps and features.
         mask: [B,1,H,W] float32 in [0,1], where the images differ from the unedited ones, made by `masks.make_mask`;
-            None for everywhere.
+            None for everywhere. It limits what the feature editor is told of an edit, too.
     """
 
     w: Tensor
@@ -70,14 +74,15 @@ class InversionState:
         mask = () if self.mask is None else (self.mask,)
         codes = [t for part in (self.offset_codes, self.overrides.residuals) if part is not None for t in part.tensors]
         tuned = [value for parameters in self.overrides.tuned for value in parameters.values()]
-        return (self.w, *codes, *self.style_offsets.values(), *tuned, *self.overrides.noise, *mask)
+        features = () if self.overrides.features is None else self.overrides.features.named.values()
+        return (self.w, *codes, *self.style_offsets.values(), *tuned, *self.overrides.noise, *features, *mask)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> InversionState:
         """A copy with `function` applied to every tensor, to move it or to change its type.
 
         Tuned parameters have no batch axis, so `function` must not index images: see `take`.
         """
-        residuals, tuned = self.overrides.residuals, self.overrides.tuned
+        residuals, tuned, features = self.overrides.residuals, self.overrides.tuned, self.overrides.features
         # By identity: a mapping that several images share is still shared afterwards.
         applied = {id(group): {name: function(value) for name, value in group.items()} for group in tuned}
         return InversionState(
@@ -88,6 +93,7 @@ class InversionState:
                 None if residuals is None else residuals.apply(function),
                 tuple(applied[id(group)] for group in tuned),
                 tuple(function(noise) for noise in self.overrides.noise),
+                None if features is None else features.apply(function),
             ),
             None if self.mask is None else function(self.mask),
         )
@@ -97,7 +103,7 @@ class InversionState:
 
         The tensors of a slice are views: nothing is copied.
         """
-        residuals, tuned = self.overrides.residuals, self.overrides.tuned
+        residuals, tuned, features = self.overrides.residuals, self.overrides.tuned, self.overrides.features
         indexes = images if isinstance(images, list) else range(len(tuned))[images]
         return InversionState(
             self.w[images],
@@ -107,6 +113,7 @@ class InversionState:
                 None if residuals is None else residuals.select(images),
                 tuple(tuned[i] for i in indexes) if tuned else (),
                 tuple(noise[images] for noise in self.overrides.noise),
+                None if features is None else features.take(images),
             ),
             None if self.mask is None else self.mask[images],
         )
@@ -116,10 +123,11 @@ class InversionState:
         """Joins all parts along the batch axis.
 
         What only some parts have gets neutral values in the others: zero offsets and residuals, the parameters and
-        noise maps of `generator`, to which all states must belong, and a mask of the whole image.
+        noise maps of `generator`, to which all states must belong, features without effect, and a mask of the whole
+        image.
 
         Raises:
-            InversionError: two parts have codes, of offsets or residuals, for different layers.
+            InversionError: two parts have codes, of offsets or residuals, or features for different layers.
         """
         parts = [part._fill_missing(parts, generator) for part in parts]
         overrides, masks = [part.overrides for part in parts], [part.mask for part in parts if part.mask is not None]
@@ -131,6 +139,7 @@ class InversionState:
                 _joined([part.residuals for part in overrides]),
                 tuple(parameters for part in overrides for parameters in part.tuned),
                 tuple(torch.cat(maps) for maps in zip(*(part.noise for part in overrides), strict=True)),
+                Features.cat([part.features for part in overrides], [len(part.w) for part in parts]),
             ),
             torch.cat(masks) if masks else None,
         )
@@ -140,13 +149,13 @@ class InversionState:
         """Interpolates linearly from `a` to `b`, the states of one image each.
 
         What only one of them has is interpolated to or from zero offsets, the values of `generator`, or a mask of the
-        whole image.
+        whole image; features that only one has are taken less and less.
 
         Returns:
             The state of `n` images, the first as in `a` and the last as in `b`.
 
         Raises:
-            InversionError: both have codes, of offsets or residuals, for different layers.
+            InversionError: both have codes, of offsets or residuals, or features for different layers.
         """
         a, b = a._fill_missing((a, b), generator), b._fill_missing((a, b), generator)
         ticks = torch.linspace(0, 1, n).tolist()
@@ -171,7 +180,12 @@ class InversionState:
             torch.cat([(1 - t) * a.w + t * b.w for t in ticks]),
             line(a.offset_codes, b.offset_codes),
             {name: styles(name) for name in a.style_offsets},
-            GeneratorOverrides(line(a.overrides.residuals, b.overrides.residuals), tuple(tuned), tuple(noise)),
+            GeneratorOverrides(
+                line(a.overrides.residuals, b.overrides.residuals),
+                tuple(tuned),
+                tuple(noise),
+                Features.between(a.overrides.features, b.overrides.features, ticks),
+            ),
             masks,
         )
 
@@ -187,7 +201,7 @@ class InversionState:
 
         Raises:
             InversionError: both have codes, of offsets or residuals, and the step weights differ (see
-                `OffsetCodes.mixed`).
+                `OffsetCodes.mixed`); or features of `b` would join those of another layer of `a`.
         """
         w, names = a.w.clone(), [spec.name for spec in layers]
         for spec in layers:
@@ -200,15 +214,17 @@ class InversionState:
         chosen = _parameter_names(names, generator)
         tuned = [{n: (y if n in chosen else x)[n] for n in x} for x, y in _tuned_pairs(a, b, generator)]
         noise = _choose_noise(names, b.overrides.noise, a.overrides.noise, generator)
-        return InversionState(w, offsets, styles, GeneratorOverrides(residuals, tuple(tuned), noise))
+        features = Features.mixed(a.overrides.features, b.overrides.features, names)
+        return InversionState(w, offsets, styles, GeneratorOverrides(residuals, tuple(tuned), noise, features))
 
     def transferred(
         self, source: StyleGenerator, target: StyleGenerator, layers: Sequence[str] | None, w: Tensor | None
     ) -> InversionState:
         """The state for `target`, a generator that was fine-tuned from `source`.
 
-        Latent codes, offset codes, style offsets, residuals and noise maps stay as they are. A tuned parameter becomes
-        `target + (tuned - source)`. The result has no mask.
+        Latent codes, offset codes, style offsets, residuals, noise maps and features stay as they are. A tuned
+        parameter becomes `target + (tuned - source)`. Features hide what the layers up to theirs make in `target`, but
+        for the colors of their toRGBs. The result has no mask.
 
         Args:
             source: the generator that this state belongs to.
@@ -221,6 +237,7 @@ class InversionState:
             InversionError: codes `w` of another shape. ConfigError: an unknown layer.
         """
         codes, residuals, noise = self.offset_codes, self.overrides.residuals, self.overrides.noise
+        features = self.overrides.features
         before, after = dict(source.named_parameters()), dict(target.named_parameters())
         tuned = [
             {name: after[name].detach() + (value - before[name].detach()) for name, value in parameters.items()}
@@ -235,16 +252,18 @@ class InversionState:
             if noise:
                 stored_maps = [stored.expand(len(self.w), -1, -1, -1) for stored in target.noises.buffers()]
                 noise = _choose_noise(names, noise, stored_maps, target)
+            features = features if features is not None and features.maps.layer in names else None
         w = self.w if w is None else target.broadcast(w.to(self.w))
         if w.shape != self.w.shape:
             raise InversionError(f"other latent codes of shape {tuple(w.shape)}: expected {tuple(self.w.shape)}.")
-        return InversionState(w, codes, self.style_offsets, GeneratorOverrides(residuals, tuple(tuned), noise))
+        overrides = GeneratorOverrides(residuals, tuple(tuned), noise, features)
+        return InversionState(w, codes, self.style_offsets, overrides)
 
     def _fill_missing(self, parts: Sequence[InversionState], generator: StyleGenerator) -> InversionState:
         """A copy with neutral values for all that one of `parts` has and this state lacks, to be combined with them.
 
         The neutral values are codes that stand for no offsets, zeros for styles, mappings without parameters, the
-        generator's own noise maps, and masks of ones.
+        generator's own noise maps, and masks of ones. Features are left to the functions of `Features`.
         """
         count, others = len(self.w), [part.overrides for part in parts]
         codes, residuals = self.offset_codes, self.overrides.residuals
@@ -263,10 +282,11 @@ class InversionState:
             for name, offset in part.style_offsets.items()
         }
         styles = {name: self.style_offsets.get(name, zero) for name, zero in zeros.items()}
+        overrides = GeneratorOverrides(residuals, tuned, noise, self.overrides.features)
         mask = self.mask
         if mask is None and (masks := [part.mask for part in parts if part.mask is not None]):
             mask = masks[0].new_ones(count, *masks[0].shape[1:])
-        return InversionState(self.w, codes, styles, GeneratorOverrides(residuals, tuned, noise), mask)
+        return InversionState(self.w, codes, styles, overrides, mask)
 
 
 def _joined(parts: Sequence[OffsetCodes | None]) -> OffsetCodes | None:

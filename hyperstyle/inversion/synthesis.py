@@ -8,15 +8,18 @@ from functools import partial
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.inversion.features import Guide
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.model.parts import Model
 from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import Expander, LazyOffsets, OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
+from hyperstyle.networks.stylegan2.features import FeatureMaps
 from hyperstyle.networks.stylegan2.ops import Modulation, effective_weight
 from hyperstyle.runtime.gradients import normal_tensors
 
@@ -66,6 +69,7 @@ def synthesize(
     residuals: Offsets | None = None,
     noise: NoiseMode | NoiseMaps = "const",
     modulation: Modulation = "weights",
+    features: FeatureMaps | None = None,
     until: str | None = None,
 ) -> Tensor:
     """Styles -> images [B,3,size,size].
@@ -74,8 +78,60 @@ def synthesize(
     are those of `Generator.synthesize`; `networks.cpu` ignores `modulation` and has no `until`.
     """
     if until is None and cpu.applies_to(generator, styles[generator.layers[0].name].device):
-        return cpu.synthesize(generator, styles, offsets, residuals=residuals, noise=noise)
-    return generator.synthesize(styles, offsets, residuals=residuals, noise=noise, modulation=modulation, until=until)
+        return cpu.synthesize(generator, styles, offsets, residuals=residuals, noise=noise, features=features)
+    return generator.synthesize(
+        styles, offsets, residuals=residuals, noise=noise, modulation=modulation, features=features, until=until
+    )
+
+
+def own_maps(generator: StyleGenerator, styles: Mapping[str, Tensor], layer: str) -> Tensor:
+    """The output [B,C,r,r] of a layer that features can stand for, of the generator as it is, without gradients."""
+    with normal_tensors(), torch.no_grad():
+        if cpu.applies_to(generator, styles[layer].device):
+            return cpu.maps_after(generator, layer, styles)
+        return generator.synthesize(styles, until=layer)
+
+
+def final_features(model: Model, state: InversionState) -> FeatureMaps | None:
+    """The features of a state as the generator is given them: those with a guide go through the feature editor.
+
+    Gradients, where they are recorded, flow to the maps, and not to the codes of the guide.
+
+    Raises:
+        ConfigError: there is a guide, and the model has no feature editor, or one for another layer.
+    """
+    features = state.overrides.features
+    if features is None or features.guide is None or not features.guide.scale.any():
+        return None if features is None else features.maps
+    editor, guide, given = model.feature_editor, features.guide, features.maps
+    if editor is None or editor.config.layer != given.layer:
+        raise ConfigError(
+            f"features of {given.layer} that a feature editor completes, and the model has none for them. Use the "
+            "model that the inversion was made with."
+        )
+    difference = _difference(model.generator, guide, given)
+    if state.mask is not None:  # without antialiasing, as published
+        sides = difference.shape[2:]
+        mask = F.interpolate(model.domain.padded(state.mask), size=sides, mode="bilinear", align_corners=False)
+        difference = difference * mask.to(difference)
+    edited = editor(given.maps, difference)
+    scale = guide.scale[:, None, None, None]
+    return replace(given, maps=edited if bool((scale == 1).all()) else torch.lerp(given.maps, edited, scale))
+
+
+def _difference(generator: StyleGenerator, guide: Guide, given: FeatureMaps) -> Tensor:
+    """D [B,C,r,r]: the generator's own maps for the guide's codes, those before the edits minus those after them."""
+    difference = torch.zeros_like(given.maps)
+    with torch.no_grad():
+        for images in _stretches(len(guide.w), lambda a, b: torch.equal(guide.before[a], guide.before[b])):
+            changes = [guide.w[images] - guide.before[images], *(t[images] for t in guide.style_offsets.values())]
+            if not any(change.any() for change in changes):
+                continue  # not edited
+            # The edits of one image have the same code before them, whose maps are computed once.
+            before = own_maps(generator, generator.styles(guide.before[images.start : images.start + 1]), given.layer)
+            edited = InversionState(guide.w, style_offsets=guide.style_offsets).take(images)
+            difference[images] = before - own_maps(generator, _styles(generator, edited), given.layer)
+    return difference
 
 
 def render(
@@ -91,7 +147,7 @@ def render(
 
     Args:
         model: its generator renders the images; its hypernetwork and HyperInverter expand codes to offsets and
-            residuals.
+            residuals, and its feature editor completes features.
         state: of B images.
         differentiable: record gradients for those tensors of the state or the generator that require them. If False,
             no gradients are recorded, `networks.cpu` renders on a CPU, and consecutive images with equal offsets,
@@ -130,7 +186,8 @@ def _render(
     for run, has_equal_weights in [(slice(0, count), False)] if differentiable else _runs(state, model.dtype):
         baked = bake(model, generator, state.take(slice(run.start, run.start + 1))) if has_equal_weights else generator
         # A CPU renders images one by one. Elsewhere what a large batch needs at once would fill the memory.
-        is_whole = differentiable or (has_equal_weights and state.w.device.type == "cpu")
+        is_small = state.w.device.type == "cpu" and state.overrides.features is None
+        is_whole = differentiable or (has_equal_weights and is_small)
         size = count if is_whole else DEFAULT_BATCH_SIZE
         for first in range(run.start, run.stop, size):
             batch = slice(first, min(first + size, run.stop))
@@ -143,6 +200,7 @@ def _render(
                 residuals=residuals,
                 noise=noise if noise == "none" else part.overrides.noise or noise,
                 modulation="activations" if differentiable or has_equal_weights else "weights",
+                features=final_features(model, part),
                 until=until,
             )
 
@@ -165,7 +223,8 @@ def bake(model: Model, generator: StyleGenerator, state: InversionState) -> Styl
     Args:
         model: its networks compute offsets Δ and residuals R from the codes of the state.
         generator: the model's; if parameters were tuned for the image, a generator that has them already.
-        state: of one image. Only its offsets and residuals are used: no style offsets, tuned parameters or noise maps.
+        state: of one image. Only its offsets and residuals are used: no style offsets, tuned parameters, noise maps or
+            features.
     """
     offsets, residuals = _changes(model, state)
     weights = {}

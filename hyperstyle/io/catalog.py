@@ -1,10 +1,12 @@
-"""Published files whose sha256 is known: who hosts them, under which license, and which belong together.
+"""Published files: who hosts them, under which license, their size and sha256, and which belong together.
 
-They are listed in `published.toml`, the file of the 68-point landmark predictor among them.
+They are listed in `published.toml`, the file of the 68-point landmark predictor among them. Where a sha256 is not known
+beforehand, the first fetch records it (`PublishedFile.record`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +14,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from hyperstyle.io.files import sha256
+from hyperstyle.io import installed
+from hyperstyle.io.files import make_folder, sha256, write_text
+from hyperstyle.io.opening import read_json
 from hyperstyle.io.typed_config import config_from_dict, read_tables
 
 GITHUB_VARIABLE = "HYPERSTYLE_GITHUB_ENDPOINT"
@@ -25,8 +29,8 @@ class PublishedFile:
 
     Attributes:
         name: of the file, without a folder.
-        size: in bytes.
-        sha256: 64 hex digits; a copy that differs is not the file.
+        size: in bytes; 0 where it is not known beforehand.
+        sha256: 64 hex digits; a copy that differs is not the file. "" where it is not known beforehand.
         licence: what is known about its license, in sentences for the user.
         repo: `owner/name` of the repository with the copy.
         path: in the repository.
@@ -66,9 +70,47 @@ class PublishedFile:
         endpoint = os.environ.get(GITHUB_VARIABLE, "").rstrip("/") or "https://raw.githubusercontent.com"
         return f"{endpoint}/{self.repo}/{self.revision}/{quote(self.path)}"
 
+    @property
+    def expected_sha256(self) -> str:
+        """`sha256`, else what `record` recorded on this machine; "" where neither is known.
+
+        Raises:
+            ConfigError: the file of recorded hashes is damaged.
+        """
+        return self.sha256 or str(_recorded_hashes().get(self._place, ""))
+
+    def record(self, digest: str) -> Path:
+        """Records the sha256 of a file that was fetched for the first time; returns where: later ones must have it.
+
+        Raises:
+            ConfigError: the file of recorded hashes is damaged. HyperStyleError: it cannot be written.
+        """
+        make_folder(installed.home())
+        write_text(_hashes_file(), json.dumps({**_recorded_hashes(), self._place: digest}, indent=1) + "\n")
+        return _hashes_file()
+
+    @property
+    def _place(self) -> str:
+        return f"{self.kind}:{self.repo}@{self.revision}:{self.path}"
+
     def is_at(self, path: Path) -> bool:
-        """Whether the file at this path is this one, by size and sha256. Raises OSError if it cannot be read."""
-        return path.is_file() and path.stat().st_size == self.size and sha256(path) == self.sha256
+        """Whether the file at this path is this one, by size and sha256; not where no sha256 is known yet.
+
+        Raises OSError if it cannot be read.
+        """
+        if not path.is_file() or (self.size and path.stat().st_size != self.size):
+            return False
+        expected = self.expected_sha256
+        return bool(expected) and sha256(path) == expected
+
+
+def _hashes_file() -> Path:
+    return installed.home() / "hashes.json"
+
+
+def _recorded_hashes() -> dict[str, object]:
+    """What `PublishedFile.record` recorded: place of a file -> sha256."""
+    return read_json(_hashes_file()) if _hashes_file().is_file() else {}
 
 
 @dataclass(frozen=True)
@@ -85,6 +127,7 @@ class Collection:
         edit_files: small files of published edits for this model.
         aligner: name of the collection with the weights of the model's aligner ("mtcnn"), or "".
         page: where the authors publish files that cannot be fetched, or "".
+        generator: name of the one that `convert` takes as the generator, or "".
     """
 
     about: str
@@ -95,6 +138,7 @@ class Collection:
     edit_files: tuple[PublishedFile, ...] = ()
     aligner: str = ""
     page: str = ""
+    generator: str = ""
 
     @property
     def all_files(self) -> tuple[PublishedFile, ...]:
@@ -118,8 +162,14 @@ class Collection:
 
     @property
     def size(self) -> int:
-        """Of `all_files`, in bytes."""
+        """Of `all_files`, in bytes, those whose size is known."""
         return sum(file.size for file in self.all_files)
+
+    @property
+    def size_in_words(self) -> str:
+        """`1.7 GB` or `133 MB`; `more than 1.7 GB` where the size of a file is not known."""
+        more = "" if all(file.size for file in self.all_files) else "more than "
+        return more + (f"{self.size / 1e9:.1f} GB" if self.size >= 1e9 else f"{self.size / 1e6:.0f} MB")
 
 
 _TABLES = read_tables(Path(__file__).with_name("published.toml"))

@@ -145,7 +145,7 @@ def why_missing(name: str) -> str:
     hosts = " and ".join(dict.fromkeys(f"{file.repo} on {file.site}" for file in collection.all_files))
     return (
         f"the model {name!r} is not installed. Install it once with `hyperstyle fetch {name}{accept}` "
-        f"({collection.size / 1e9:.1f} GB, hosted by {hosts}). {collection.licence}"
+        f"({collection.size_in_words}, hosted by {hosts}). {collection.licence}"
     )
 
 

@@ -42,6 +42,9 @@ def fetch(
 ) -> Path:
     """Downloads a file and checks its size and sha256. A file that is there already is checked again, not fetched.
 
+    Where the sha256 is not known beforehand, that of the first download is logged as a warning and recorded in the
+    folder `installed.home()`; later downloads must have it.
+
     Args:
         file: one of `COLLECTIONS`, or `PREDICTOR`.
         out: a folder for the file, made where it is missing; None leaves it in a cache: that of huggingface_hub, or
@@ -113,11 +116,18 @@ def _download(file: PublishedFile, folder: Path | None = None) -> Path:
     size = path.stat().st_size
     if file_kind(path) == "web page":
         problem = f"a web page ({size:,} bytes) and not the file"
-    elif size != file.size:
+    elif file.size and size != file.size:
         problem = f"{size:,} bytes, expected {file.size:,}: another file, or a part of it"
-    elif (digest := sha256(path)) != file.sha256:
-        problem = f"a file with sha256 {digest}, expected {file.sha256}: another file, or a damaged one"
+    elif (digest := sha256(path)) != (expected := file.expected_sha256) and expected:
+        problem = f"a file with sha256 {digest}, expected {expected}: another file, or a damaged one"
     else:
+        if not expected:
+            LOG.warning(
+                "%s: its sha256 was not known beforehand. It is %s, recorded in %s: later downloads must have it.",
+                file.name,
+                digest,
+                file.record(digest),
+            )
         return path
     for part in {path.resolve(), path}:  # the content in the cache, and the name that points at it
         part.unlink(missing_ok=True)

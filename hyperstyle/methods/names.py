@@ -8,6 +8,8 @@ from collections.abc import Collection
 from hyperstyle.errors import MethodError, did_you_mean
 
 NAMES = (
+    "sfe",
+    "sfe-inverter",
     "hyperstyle",
     "hyperinverter",
     "w-encoder",
@@ -19,6 +21,7 @@ NAMES = (
     "optimize-w+",
     "pti",
     "offsets",
+    "features",
     "offset-codes",
     "idinvert",
 )

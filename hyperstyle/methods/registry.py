@@ -6,10 +6,11 @@ the generator beneath them. What comes before a refinement whose name stands fir
 
     w-encoder, e4e, psp         a start, nothing after it
     restyle-e4e, restyle-psp    begins with the encoder's mean code
+    sfe, sfe-inverter           nothing: it predicts codes and features from the crop alone
     hyperstyle, hyperinverter   w-encoder
     optimize-w, optimize-w+     the mean of W
     pti                         the projector in W with the numbers of PTI; it is the part "optimize-w"
-    offsets                     w-encoder
+    offsets, features           w-encoder
     offset-codes                hyperstyle
     idinvert                    its own encoder
 
@@ -31,6 +32,7 @@ from hyperstyle.inversion.inversion import Inversion, Refinement
 from hyperstyle.inversion.optimize import check_integer
 from hyperstyle.methods.base import Method, Options, Start, StartingPoint
 from hyperstyle.methods.encoders import E4E, PSP, W_ENCODER
+from hyperstyle.methods.features import FEATURES
 from hyperstyle.methods.hyperinverter import HYPERINVERTER
 from hyperstyle.methods.hyperstyle import HYPERSTYLE
 from hyperstyle.methods.idinvert import IDINVERT
@@ -39,6 +41,7 @@ from hyperstyle.methods.offsets import OFFSET_CODES, OFFSETS
 from hyperstyle.methods.projector import MAX_SEED, OPTIMIZE_W, OPTIMIZE_W_PLUS
 from hyperstyle.methods.pti import PTI
 from hyperstyle.methods.restyle import RESTYLE_E4E, RESTYLE_PSP
+from hyperstyle.methods.sfe import SFE, SFE_INVERTER
 from hyperstyle.model.parts import Model
 
 __all__ = [
@@ -60,6 +63,8 @@ _MAX_STEPS = 1_000_000  # days even for the smallest model: more is a mistake
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
+        SFE,
+        SFE_INVERTER,
         HYPERSTYLE,
         HYPERINVERTER,
         W_ENCODER,
@@ -71,6 +76,7 @@ METHODS: dict[str, Method] = {
         OPTIMIZE_W_PLUS,
         PTI,
         OFFSETS,
+        FEATURES,
         OFFSET_CODES,
         IDINVERT,
     )
@@ -196,12 +202,9 @@ def _fitting_names(model: Model, *, optimizing: bool) -> tuple[str, ...]:
 
 
 def _starts(model: Model) -> tuple[str, ...]:
-    """Names of the methods that give codes without an optimizer, in this model."""
-    return tuple(
-        name
-        for name, method in METHODS.items()
-        if isinstance(method.start, StartingPoint) and not method.optimizes and method.why_unfit(model) is None
-    )
+    """Names of the methods that give codes without an optimizer, in this model; those that are nothing else first."""
+    fitting = [m for m in METHODS.values() if isinstance(m.start, StartingPoint) and m.why_unfit(model) is None]
+    return tuple(m.name for m in sorted(fitting, key=lambda m: m.refinement is not None) if not m.optimizes)
 
 
 def _check_fits(model: Model, method: Method) -> None:

@@ -29,6 +29,7 @@ from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 from hyperstyle.model.parts import ALIGNER, COMPONENTS, Model, fingerprint
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder
 from hyperstyle.networks.encoders.pyramid import PyramidEncoder, RestyleEncoder
+from hyperstyle.networks.encoders.sfe import FeatureEditor, SfeInverter
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
@@ -43,6 +44,7 @@ _MAX_ALIGNER = 1 << 30  # bytes
 _ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
 _TEXT = "styleclip"
 _MAX_NAME = 255  # bytes of the name of a file
+_FOR_A_GENERATOR = (Hypernetwork, HyperInverter, SfeInverter, FeatureEditor)  # their configurations name it
 _MAX_STEPS = 1000  # of the hypernetwork; published models take 5
 
 
@@ -309,6 +311,9 @@ def check_parts(model: Model) -> None:
 def _misfits(model: Model) -> Iterator[str]:
     """Descriptions, a phrase each, of what does not fit together."""
     generator, domain = model.generator.config, model.domain
+    inverter, editor = model.sfe_inverter, model.feature_editor
+    if inverter is not None and editor is not None and inverter.config.layer != editor.config.layer:
+        yield f"features of {inverter.config.layer}, a feature editor for those of {editor.config.layer}"
     if not 0 <= model.steps <= _MAX_STEPS:
         yield f"steps={model.steps}, which is not in 0..{_MAX_STEPS}"
     if generator.size != domain.size:
@@ -327,10 +332,10 @@ def _misfits(model: Model) -> Iterator[str]:
                 )
             if network.config.input_size != domain.input_size:
                 yield f"{label} for {network.config.input_size} px, domain {domain.input_size}"
-        if isinstance(network, Hypernetwork | HyperInverter) and (expected := network.config.generator) != generator:
+        if isinstance(network, _FOR_A_GENERATOR) and (expected := network.config.generator) != generator:
             yield (
                 f"{label} for a generator of {expected.size} px with channels {expected.channels}, this one has "
                 f"{generator.size} px and {generator.channels}"
             )
-        if isinstance(network, Hypernetwork) and network.config.input_size != domain.input_size:
+        if isinstance(network, Hypernetwork | SfeInverter) and network.config.input_size != domain.input_size:
             yield f"{label} for {network.config.input_size} px, domain {domain.input_size}"

@@ -26,6 +26,7 @@ from hyperstyle.networks.encoders.pyramid import (
     RestyleEncoder,
     RestyleEncoderConfig,
 )
+from hyperstyle.networks.encoders.sfe import FeatureEditor, FeatureEditorConfig, SfeInverter, SfeInverterConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
@@ -124,6 +125,8 @@ class Model:
         psp, e4e: crop -> latent codes [B,L,D], a different one in each row.
         restyle: crop and reconstruction -> change [B,L,D] of the latent codes.
         hyperinverter: crop and reconstruction -> codes for residuals of the generator's weights.
+        sfe_inverter: crop -> latent codes [B,L,D] and features of a layer (StyleFeatureEditor).
+        feature_editor: these features and the change of an edit -> edited features.
         idinvert: crop -> latent codes [B,L,D] for the StyleGAN of IDInvert.
         vgg16: features for the loss of IDInvert.
         evaluator: predicts attributes and identity embeddings, for `metrics`. Its component and folder are "judge".
@@ -154,6 +157,8 @@ class Model:
     e4e = Component(PyramidEncoder, PyramidEncoderConfig, "e4e encoder")
     restyle = Component(RestyleEncoder, RestyleEncoderConfig, "ReStyle encoder")
     hyperinverter = Component(HyperInverter, HyperInverterConfig, "HyperInverter")
+    sfe_inverter = Component(SfeInverter, SfeInverterConfig, "Inverter of StyleFeatureEditor")
+    feature_editor = Component(FeatureEditor, FeatureEditorConfig, "feature editor")
     idinvert = Component(IdInvertEncoder, IdInvertEncoderConfig, "IDInvert encoder")
     vgg16 = Component(Vgg16, Vgg16Config, "VGG16")
     evaluator = Component(AttributeNetwork, AttributeNetworkConfig, "evaluator", name="judge")
@@ -223,16 +228,19 @@ class Model:
             mode: of `torch.compile`.
         """
         encoders = (self.encoder, self.psp, self.e4e, self.restyle, self.hyperinverter, self.idinvert)
+        features = (self.sfe_inverter, self.feature_editor)
         trunk = None if self.hypernetwork is None else self.hypernetwork.body
         layers = () if self.device.type == "cpu" else self.generator.blocks
-        for module in (*encoders, trunk, *layers):
+        for module in (*encoders, *features, trunk, *layers):
             if module is not None:
                 module.compile(mode=mode)
 
     @once_property
     def fingerprint(self) -> str:
-        """16 hex digits that depend on all weights of the generator, the hypernetwork and the HyperInverter."""
-        return fingerprint(self.generator, self.hypernetwork, self.hyperinverter)
+        """16 hex digits that depend on all weights of the generator, the hypernetwork, the HyperInverter and the
+        feature editor: of all that makes images of a state.
+        """
+        return fingerprint(self.generator, self.hypernetwork, self.hyperinverter, self.feature_editor)
 
     @once_property
     def generator_fingerprint(self) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.stylegan2.base import StyleGenerator, Styles, WeightChanges
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
+from hyperstyle.networks.stylegan2.features import FeatureMaps
 from hyperstyle.networks.stylegan2.layers import PixelNorm, StoredNoise
 from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation, normal, upfirdn
 
@@ -158,6 +159,7 @@ class StyleGan1(StyleGenerator):
         changes: WeightChanges,
         noise: Sequence[Tensor | None],
         modulation: Modulation,
+        features: FeatureMaps | None,
         until: LayerSpec | None,
     ) -> Tensor:
         x = self.constant.expand(len(styles[self.layers[0].name]), -1, -1, -1)

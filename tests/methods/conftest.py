@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def able(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
+def without_sfe(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
     """The tiny model with noise that is seen, all encoders, a HyperInverter and a perceptual network."""
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.networks.encoders.backbones import TrunkConfig
@@ -54,6 +54,31 @@ def able(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
     inverter = HyperStyleInverter.__new__(HyperStyleInverter)
     inverter._model = replace(model, generator=model.generator.with_parameters(noisy)).with_parts(**parts)
     inverter.aligner = tiny_inverter.aligner
+    return inverter
+
+
+@pytest.fixture(scope="session")
+def able(without_sfe: HyperStyleInverter) -> HyperStyleInverter:
+    """The model of most tests of methods."""
+    return without_sfe
+
+
+@pytest.fixture(scope="session")
+def with_sfe(without_sfe: HyperStyleInverter) -> HyperStyleInverter:
+    """The same with StyleFeatureEditor's networks, which make it the default."""
+    from hyperstyle.inverter import HyperStyleInverter
+    from hyperstyle.networks.encoders.sfe import FeatureEditor, FeatureEditorConfig, SfeInverter, SfeInverterConfig
+
+    torch.manual_seed(6)
+    config, size = without_sfe.model.generator.config, without_sfe.model.domain.input_size
+    networks = {
+        "sfe_inverter": SfeInverter(SfeInverterConfig(config, "b8.conv1", 1, size, (4, 6, 8, 8), (1, 1, 2, 1))),
+        "feature_editor": FeatureEditor(FeatureEditorConfig(config, "b8.conv1", 1)),
+    }
+    for network in networks.values():
+        network.eval().requires_grad_(False)
+    inverter = HyperStyleInverter.__new__(HyperStyleInverter)
+    inverter._model, inverter.aligner = without_sfe.model.with_parts(**networks), without_sfe.aligner
     return inverter
 
 

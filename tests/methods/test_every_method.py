@@ -17,9 +17,28 @@ from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import registry
 
-CHAINS = ("e4e+offset-codes", "psp+optimize-w++pti", "optimize-w+hyperstyle", "hyperinverter+offsets+pti")
-MORE_CHAINS = ("hyperstyle+pti", "hyperstyle+offsets", "w-encoder+offsets", "restyle-e4e+pti", "hyperstyle+optimize-w")
+CHAINS = (
+    "sfe+offsets",
+    "hyperstyle+features",
+    "e4e+offset-codes",
+    "psp+optimize-w++pti",
+    "optimize-w+hyperstyle",
+    "hyperinverter+offsets+pti",
+)
+MORE_CHAINS = (
+    "sfe+features",
+    "w-encoder+offsets+features",
+    "sfe+pti",
+    "sfe-inverter+hyperstyle",
+    "hyperstyle+pti",
+    "hyperstyle+offsets",
+    "w-encoder+offsets",
+    "restyle-e4e+pti",
+    "hyperstyle+optimize-w",
+)
 ALONE = (
+    "sfe",
+    "sfe-inverter",
     "hyperstyle",
     "hyperinverter",
     "w-encoder",
@@ -30,12 +49,21 @@ ALONE = (
     "optimize-w+",
     "pti",
     "offsets",
+    "features",
     "offset-codes",
 )
+
+ONCE = ("sfe", "sfe-inverter", "hyperinverter")  # predict in one step
 
 
 def same(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, atol=5e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def able(with_sfe: HyperStyleInverter) -> HyperStyleInverter:
+    """A model that has all methods but IDInvert."""
+    return with_sfe
 
 
 @pytest.fixture(
@@ -46,7 +74,7 @@ def two(request: pytest.FixtureRequest, able: HyperStyleInverter, crops: list[Te
     """Two images, inverted in few steps."""
     method: str = request.param
     way = registry.resolve_method(able.model, method)
-    steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
+    steps = {name: 1 if name in ONCE else 2 for name, _, _ in way.parts}
     return able.invert(crops, method=method, steps=steps, align=False)
 
 
@@ -61,7 +89,7 @@ def test_it_is_named_and_measured(two: Inversion) -> None:
 
 def test_a_batch_is_its_images(two: Inversion, able: HyperStyleInverter, crops: list[Tensor]) -> None:
     way = registry.resolve_method(able.model, two.method)
-    steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
+    steps = {name: 1 if name in ONCE else 2 for name, _, _ in way.parts}
     for i, single in enumerate(two):
         same(single.tensor, two.tensor[i : i + 1])
         alone = able.invert(crops[i], method=two.method, steps=steps, align=False)
@@ -93,10 +121,10 @@ def test_it_is_the_same_where_no_gradients_are_recorded_and_usable_outside(
     if mode is torch.no_grad and two.method not in ALONE:
         return  # their parts are tested in both, and inference mode asks for more
     way = registry.resolve_method(able.model, two.method)
-    steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
+    steps = {name: 1 if name in ONCE else 2 for name, _, _ in way.parts}
     with mode():
         inverted = able.invert([crop.clone() for crop in crops], method=two.method, steps=steps, align=False)
-        further = None if two.refinement is None or "hyperinverter" in two.method else two.refine(1)
+        further = None if two.refinement is None or two.method.split("+")[0] in ONCE else two.refine(1)
         tensor = inverted.tensor
         edited = inverted.edit("age", 1)
         joined = Inversion.cat([inverted[1], edited[0]])
@@ -123,6 +151,10 @@ def test_edits_move_it_and_undo_themselves(two: Inversion) -> None:
 
 def test_a_point_of_it_is_dragged(two: Inversion, able: HyperStyleInverter, tmp_path: Path) -> None:
     steps: list[Step] = []
+    if two.method.startswith("sfe"):
+        with pytest.raises(InversionError, match="its features stand in place of"):
+            two[1].drag([((8, 20), (20, 20))], steps=3)
+        return
     with pytest.warns(EditWarning, match="px are left"):
         dragged = two[1].drag([((8, 20), (20, 20))], steps=3, callback=steps.append)
     same(steps[0].image, two[1].tensor)  # the image that is dragged is that of the method
@@ -199,8 +231,8 @@ def test_more_steps_go_on_from_where_it_is(two: Inversion) -> None:
         with pytest.raises(InversionError, match="its method"):
             two.refine(1)
         return
-    if two.method == "hyperinverter":
-        return  # predicts once; tests/methods/test_hyperinverter.py
+    if two.method in ONCE:
+        return  # tests/methods/test_hyperinverter.py, test_sfe.py
     more = two.refine(3)
     assert len(more) == 2
     assert more.stored_metrics != two.stored_metrics

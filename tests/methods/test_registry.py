@@ -156,11 +156,11 @@ def test_the_bar_and_the_callback_see_the_current_loss(
 
 
 def test_a_model_can_do_what_its_parts_allow(able: HyperStyleInverter) -> None:
-    assert set(able.methods) == set(registry.METHODS) - {"restyle-psp", "idinvert"}
+    assert set(able.methods) == set(registry.METHODS) - {"restyle-psp", "idinvert", "sfe", "sfe-inverter"}
     assert registry.by_networks(able.model) == ("hyperstyle", "hyperinverter", "w-encoder", "e4e", "psp", "restyle-e4e")
     bare = able.model.with_parts(encoder=None, hypernetwork=None, hyperinverter=None)
     always = {"optimize-w", "optimize-w+", "pti"}
-    assert set(registry.available(bare)) == {"e4e", "psp", "restyle-e4e", "e4e+offsets", *always}
+    assert set(registry.available(bare)) == {"e4e", "psp", "restyle-e4e", "e4e+offsets", "e4e+features", *always}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from hyperstyle.networks.encoders.sfe import FeatureEditor, FeatureEditorConfig, SfeInverter, SfeInverterConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -61,3 +62,16 @@ def test_the_hypernetwork_has_the_tensors_of_the_published_file(
     once = {key: shape for key, shape in tensors.items() if ".hypernet." not in key}  # the others are aliases
     assert len(once) < len(tensors)
     assert built(lambda: Hypernetwork(config)) == once
+
+
+def test_the_networks_of_stylefeatureeditor_have_the_tensors_of_the_published_files(reference_dir: Path) -> None:
+    generator = GeneratorConfig.official(1024)
+    folder = reference_dir / "sfe" / "manifests"
+    rows = json.loads((folder / "sfe_editor_1024.json").read_text(encoding="utf-8"))["tensors"]
+    first = json.loads((folder / "sfe_inverter_1024.json").read_text(encoding="utf-8"))["tensors"]
+    inverter = built(lambda: SfeInverter(SfeInverterConfig(generator)))
+    assert inverter.pop("latent_avg") == (18, 512)
+    editor = built(lambda: FeatureEditor(FeatureEditorConfig(generator)))
+    both = {**{f"inverter.{n}": s for n, s in inverter.items()}, **{f"encoder.{n}": s for n, s in editor.items()}}
+    assert both == {row["key"]: tuple(row["shape"]) for row in rows}
+    assert {f"encoder.{n}": s for n, s in inverter.items()} == {row["key"]: tuple(row["shape"]) for row in first}

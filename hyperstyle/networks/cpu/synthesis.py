@@ -14,6 +14,7 @@ from hyperstyle.networks.cpu.fuse import SharedConv, fuse, share_weight
 from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
 from hyperstyle.networks.hypernetworks.codes import of_image
 from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles, WeightChanges
+from hyperstyle.networks.stylegan2.features import FeatureMaps, feature_layer
 from hyperstyle.networks.stylegan2.generator import Generator
 
 
@@ -31,6 +32,7 @@ def synthesize(
     residuals: Offsets | None = None,
     noise: NoiseMode | NoiseMaps = "const",
     random: torch.Generator | None = None,
+    features: FeatureMaps | None = None,
 ) -> Tensor:
     """`generator.synthesize` without gradients: equal up to rounding, faster on a CPU, in a fraction of the memory.
 
@@ -39,7 +41,7 @@ def synthesize(
 
     Args:
         generator: a StyleGAN2.
-        styles, offsets, residuals, noise, random: as of `Generator.synthesize`.
+        styles, offsets, residuals, noise, random, features: as of `Generator.synthesize`.
 
     Returns:
         [B,3,size,size], about [-1, 1], not clamped, float32 or wider.
@@ -48,7 +50,7 @@ def synthesize(
         ConfigError: inputs that do not fit, as of `Generator.synthesize`.
     """
     changes = offsets or {}, residuals or {}
-    maps = generator.check_inputs(styles, changes, noise, random)
+    maps = generator.check_inputs(styles, changes, noise, random, features)
     batch = len(styles[generator.layers[0].name])
     workspace = current_workspace(keep_weights=batch > 1)
     reserve_maps(workspace, generator.input.input, generator.config)
@@ -56,12 +58,36 @@ def synthesize(
     sharing = generator.layers if batch > 1 and not any(changes) else ()
     shared = {spec.name: share_weight(generator.conv(spec)) for spec in sharing}
     if batch == 1:
-        return _image(generator, 0, styles, changes, maps, shared, workspace)
+        return _image(generator, 0, styles, changes, maps, features, shared, workspace)
     size, wide = generator.config.size, torch.promote_types(generator.latent_avg.dtype, torch.float32)
     images = generator.latent_avg.new_empty((batch, 3, size, size), dtype=wide)
     for i in range(batch):
-        images[i : i + 1] = _image(generator, i, styles, changes, maps, shared, workspace)
+        images[i : i + 1] = _image(generator, i, styles, changes, maps, features, shared, workspace)
     return images
+
+
+@torch.no_grad()
+def maps_after(generator: Generator, layer: str, styles: Styles) -> Tensor:
+    """`generator.synthesize(styles, until=layer)` without gradients.
+
+    Args:
+        generator: a StyleGAN2, with its own weights and noise maps.
+        layer: the last convolution of a resolution below the generator's size, `b64.conv1`.
+        styles: as of `Generator.synthesize`.
+
+    Returns:
+        [B,C,r,r], in the type of the generator.
+
+    Raises:
+        ConfigError: another layer, or styles that do not fit.
+    """
+    feature_layer(generator.layers, layer)
+    noise = generator.check_inputs(styles, ({}, {}), "const", None)
+    batch = len(styles[layer])
+    workspace = current_workspace(keep_weights=batch > 1)
+    # The next image overwrites the maps in the workspace.
+    maps = [_image(generator, i, styles, ({}, {}), noise, None, {}, workspace, layer).clone() for i in range(batch)]
+    return torch.cat(maps)
 
 
 def _image(
@@ -70,10 +96,12 @@ def _image(
     styles: Styles,
     changes: WeightChanges,
     noise: Sequence[Tensor | None],
+    features: FeatureMaps | None,
     shared: Mapping[str, SharedConv | None],
     workspace: Workspace,
+    until: str | None = None,
 ) -> Tensor:
-    """Image i of a batch [1,3,size,size], resolution by resolution."""
+    """Image i of a batch [1,3,size,size], resolution by resolution; or the maps after `until`, in the workspace."""
     batch = len(styles[generator.layers[0].name])
     image_changes = of_image(changes[0], i, batch), of_image(changes[1], i, batch)
     maps: Iterator[Tensor | None] = (None if n is None else n[i : i + 1] if len(n) > 1 else n for n in noise)
@@ -93,4 +121,8 @@ def _image(
         if image is not None:
             rgb += upsample2x(image, generator.block(specs[-1]).upsample.kernel)
         image = rgb
+        if until == specs[-2].name:
+            return x
+        if features is not None and features.layer == specs[-2].name:
+            x = features.select(i).blended(x)
     return image

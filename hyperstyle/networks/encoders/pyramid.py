@@ -138,7 +138,11 @@ class PyramidEncoder(FeaturePyramid):
         self.register_buffer("latent_avg", torch.zeros(config.rows, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Crops [B,3,h,w] in [-1,1] -> codes [B,L,D].
+        """Crops [B,3,h,w] in [-1,1] -> codes [B,L,D]. Raises as `predict` does."""
+        return self.predict(x) + self.latent_avg
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Crops [B,3,h,w] in [-1,1] -> codes [B,L,D] without the mean code.
 
         Raises:
             ConfigError: the crop is not of `config.input_size`.
@@ -146,7 +150,7 @@ class PyramidEncoder(FeaturePyramid):
         check_crop(f"{self.config.method} encoder", x, self.config.input_size)
         maps = self.maps(x)  # three of [B,F,h',w'], coarse to fine
         outputs = [block(maps[level_of(row)]) for row, block in enumerate(self.styles)]
-        return row_codes(outputs, progressive=self.config.progressive) + self.latent_avg
+        return row_codes(outputs, progressive=self.config.progressive)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, did_you_mean
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
+from hyperstyle.networks.stylegan2.features import FeatureMaps
 from hyperstyle.networks.stylegan2.layers import StoredNoise
 from hyperstyle.networks.stylegan2.ops import Modulation
 
@@ -88,9 +89,10 @@ class StyleGenerator(nn.Module, ABC):
         changes: WeightChanges,
         noise: Sequence[Tensor | None],
         modulation: Modulation,
+        features: FeatureMaps | None,
         until: LayerSpec | None,
     ) -> Tensor:
-        """`synthesize` of checked styles: `changes` are offsets and residuals, `noise` has a map for each layer."""
+        """`synthesize` of checked inputs: `changes` are offsets and residuals, `noise` has a map for each layer."""
 
     # ---- layers and parameters ----
 
@@ -171,6 +173,7 @@ class StyleGenerator(nn.Module, ABC):
         random: torch.Generator | None = None,
         modulation: Modulation = "weights",
         residuals: Offsets | None = None,
+        features: FeatureMaps | None = None,
         until: str | int | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
@@ -186,47 +189,56 @@ class StyleGenerator(nn.Module, ABC):
                 styles never act on weights. Without gradients on a CPU `networks.cpu.synthesize` computes the images
                 of a StyleGAN2 in half the time.
             residuals: layer name -> residual (HyperInverter), of the shapes of offsets.
+            features: what a layer hands on in place of its own output; None changes nothing.
             until: a layer with feature maps (not toRGB): its output [B,C,r,r], noise, bias and activation included, is
-                returned in place of the image, and no later layer is run.
+                returned in place of the image, and no later layer is run. Features that take its place are not in it.
 
         Raises:
             ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, or
-                for a generator that takes none (`takes_offsets`), an unknown noise mode, noise maps of a wrong number
-                or shape, or an `until` that is no layer, or toRGB.
+                for a generator that takes none (`takes_offsets`), an unknown noise mode, noise maps or features of a
+                wrong number or shape, or an `until` that is no layer, or toRGB.
         """
         changes = offsets or {}, residuals or {}
-        maps = self.check_inputs(styles, changes, noise, random)
+        maps = self.check_inputs(styles, changes, noise, random, features)
         last = None if until is None else self.layer(until)
         if last is not None and last.torgb:
             raise ConfigError(
                 f"the output of {last.name} is colors: expected a layer with feature maps, such as b4.conv1."
             )
-        return self._synthesize(styles, changes, maps, modulation, last)
+        return self._synthesize(styles, changes, maps, modulation, features, last)
 
     def forward(self, w: Tensor, offsets: Offsets | None = None, **options: Any) -> Tensor:
         """Latent codes [B,L,D] or [B,D] -> images [B,3,size,size]: `synthesize(styles(w), offsets, **options)`."""
         return self.synthesize(self.styles(w), offsets, **options)
 
     def check_inputs(
-        self, styles: Styles, changes: WeightChanges, noise: NoiseMode | NoiseMaps, random: torch.Generator | None
+        self,
+        styles: Styles,
+        changes: WeightChanges,
+        noise: NoiseMode | NoiseMaps,
+        random: torch.Generator | None,
+        features: FeatureMaps | None = None,
     ) -> list[Tensor | None]:
         """Checks the inputs of `synthesize`, and makes the noise maps.
 
         Args:
-            styles, noise, random: as of `synthesize`.
+            styles, noise, random, features: as of `synthesize`.
             changes: offsets and residuals. Their shapes are not checked, since lazy ones are computed later.
 
         Returns:
             A noise map [1 or B,1,r,r] for each layer that adds noise; None for no noise.
 
         Raises:
-            ConfigError: a missing style, an unknown layer, different batch sizes, or noise that does not fit.
+            ConfigError: a missing style, an unknown layer, different batch sizes, or noise or features that do not
+                fit.
         """
         if any(changes) and not self.takes_offsets:
             raise ConfigError(
                 "offsets of weights for a StyleGAN: only StyleGAN2 generators have a place for them. Change the codes "
                 "or their styles."
             )
+        if features is not None and not self.takes_offsets:
+            raise ConfigError("features for a StyleGAN: only StyleGAN2 generators take them. Change the codes instead.")
         names = [s.name for s in self.layers]
         modes = ("const", "random", "none")
         if noise not in modes if isinstance(noise, str) else not isinstance(noise, Sequence):
@@ -240,6 +252,8 @@ class StyleGenerator(nn.Module, ABC):
         batch = styles[names[0]].shape[0]
         if other := next((name for name in names if styles[name].shape[0] != batch), None):
             raise ConfigError(f"styles of {styles[other].shape[0]} image(s) in {other}, of {batch} in {names[0]}.")
+        if features is not None:
+            features.check(self.layers, batch)
         if not isinstance(noise, str):
             # one map for all images, or one for each
             sizes = [s.resolution for s in self.layers if not s.torgb]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles, WeightChanges
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec, layer_table
+from hyperstyle.networks.stylegan2.features import FeatureMaps
 from hyperstyle.networks.stylegan2.layers import ModulatedConv, PixelNorm, StoredNoise, StyledConv, ToRGB
 from hyperstyle.networks.stylegan2.ops import Change, EqualLinear, Modulation, normal
 
@@ -92,6 +93,7 @@ class Generator(StyleGenerator):
         changes: WeightChanges,
         noise: Sequence[Tensor | None],
         modulation: Modulation,
+        features: FeatureMaps | None,
         until: LayerSpec | None,
     ) -> Tensor:
         batch, maps = len(styles[self.layers[0].name]), iter(noise)
@@ -102,6 +104,9 @@ class Generator(StyleGenerator):
             if spec.torgb:
                 # Output skips (StyleGAN2, Fig. 7): colors of every resolution are added to the upsampled image so far.
                 image = self.block(spec)(x, style, change, image, modulation)
+                # Features are for the next resolution: this toRGB has read the layer's own output.
+                if features is not None and features.layer == self.layers[spec.index - 1].name:
+                    x = features.blended(x)
             else:
                 x = self.block(spec)(x, style, change, next(maps), modulation)
             if spec is until:

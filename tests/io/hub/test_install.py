@@ -157,7 +157,7 @@ def test_fetch_installs_a_model_that_has_a_name_everywhere(
     )  # fmt: skip
     assert before[0] == 2
     assert "`hyperstyle fetch faces --accept-third-party`" in before[2]
-    assert "GB, hosted by org/files on Hugging Face and org/files on GitHub)" in before[2]
+    assert "MB, hosted by org/files on Hugging Face and org/files on GitHub)" in before[2]
     assert "hyperstyle.pt is free." in before[2]
     assert (first[0], again[0]) == (0, 0)
     assert "hyperstyle edit me.jpg --edit age=3 --paste-back --model faces" in first[1]
