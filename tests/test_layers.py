@@ -22,7 +22,7 @@ LAYERS = (
     {"inversion"},
     {"methods"},
     {"inverter", "fitting", "convert"},
-    {"training", "evaluation", "video"},
+    {"training", "evaluation", "video", "app"},
     {"cli", "__main__", "__init__"},
 )
 # The only imports within a row.

@@ -27,6 +27,7 @@ import hyperstyle
 from hyperstyle.cli import (
     align,
     animate,
+    app,
     bench,
     convert,
     demo,
@@ -53,7 +54,24 @@ __all__ = ["build_parser", "main"]
 _NAMES = r"(?<!\w)'[^']*'(?:, '[^']*')*"  # what a warning is about: one name, or several; no apostrophe
 
 _ORDER = (
-    *(demo, fetch, models, align, invert, edit, animate, edits, fit, convert, export, import_, train, evaluate, bench),
+    *(
+        demo,
+        app,
+        fetch,
+        models,
+        align,
+        invert,
+        edit,
+        animate,
+        edits,
+        fit,
+        convert,
+        export,
+        import_,
+        train,
+        evaluate,
+        bench,
+    ),
     info,
 )
 """The files of the commands, in the order of `--help`."""
