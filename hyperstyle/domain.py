@@ -11,6 +11,9 @@ from hyperstyle.moved import renamed_attribute
 if TYPE_CHECKING:
     from torch import Tensor
 
+REGIONS = ("mouth", "eyes", "brows", "nose", "face")
+"""Parts of a face that a mask may be named after; `align.regions` makes their masks from landmarks."""
+
 
 @renamed_attribute("to_input", "resize_to_input")
 @renamed_attribute("seen", "as_network_input")

@@ -19,7 +19,7 @@
     MemoryWarning             a batch did not fit into memory and was split (a UserWarning)
     TrainingWarning           training leaves out images, or what was published, for want of a file (a UserWarning)
     ConversionWarning         a converted model cannot do what it might, for want of a file (a UserWarning)
-    EditWarning               a strength far outside an edit's range, or an edit of another model (a UserWarning)
+    EditWarning               an edit far outside its range or of another model, or a drag cut short (a UserWarning)
 
 Each message says what was given, what was expected and what to do.
 """
@@ -160,7 +160,7 @@ class ConversionWarning(UserWarning):
 
 
 class EditWarning(UserWarning):
-    """An edit goes far beyond its range, or was made for another generator; it was applied all the same."""
+    """An edit goes far beyond its range, was made for another generator, or stops short; it was applied anyway."""
 
 
 def warn(message: str, category: type[Warning]) -> None:

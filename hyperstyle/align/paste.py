@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,16 @@ from hyperstyle.images.color_modes import as_photo
 from hyperstyle.images.formats import check_opened
 from hyperstyle.moved import renamed_argument
 
+
+class PastedFace(NamedTuple):
+    """What `paste_all` puts back: see the arguments of `paste_back`."""
+
+    edited: Tensor | Image.Image
+    quad: npt.ArrayLike
+    reference: Tensor | Image.Image | None = None
+    mask: Tensor | None = None
+
+
 _PIXELS_AT_ONCE = 1 << 18  # photo pixels that are blended at a time, to bound the memory
 _LARGEST_SIDE = 2048  # to which a crop is enlarged; for a still larger quad, sampling does the rest
 
@@ -33,6 +43,7 @@ def paste_back(
     quad: npt.ArrayLike,
     *,
     reference: Tensor | Image.Image | None = None,
+    mask: Tensor | None = None,
     mode: Literal["difference", "replace"] = "difference",
     feather: float = 0.1,
     match_colors: bool = True,
@@ -56,6 +67,8 @@ def paste_back(
             of the upright photo (whole numbers are pixel centers): `Crop.footprint` (or `Crop.quad`). They form
             a parallelogram, which may lie partly outside the photo.
         reference: mode "difference" only, and needed there: the unedited reconstruction, as large as `edited`.
+        mask: [1, H, W] in [0, 1], as large as `edited`: limits the change further. It is interpolated linearly to the
+            photo's pixels, and those where it is 0 stay bit for bit. None is 1 everywhere.
         mode: see above.
         feather: width of the mask's ramp as a fraction of the quad's sides, 0 (a hard edge) to 0.5.
         match_colors: mode "replace" only: shift the crop's colors to match the photo's along the border of the
@@ -72,12 +85,12 @@ def paste_back(
             mode "replace" is given.
         AlignmentError: a quad of a wrong shape, not finite, without area, no parallelogram, or outside the
             photo.
-        ImageError: crops of wrong or different shapes, or not finite; a photo that is no PIL image, or that is
-            not decoded yet and of a format that is not in `images.FORMATS`.
+        ImageError: crops of wrong or different shapes, or not finite; a mask of another shape; a photo that is no PIL
+            image, or that is not decoded yet and of a format that is not in `images.FORMATS`.
     """
     return paste_all(
         photo,
-        [(edited, quad, reference)],
+        [PastedFace(edited, quad, reference, mask)],
         mode=mode,
         feather=feather,
         match_colors=match_colors,
@@ -87,7 +100,7 @@ def paste_back(
 
 def paste_all(
     photo: Image.Image,
-    faces: Sequence[tuple[Tensor | Image.Image, npt.ArrayLike, Tensor | Image.Image | None]],
+    faces: Sequence[PastedFace],
     *,
     mode: Literal["difference", "replace"] = "difference",
     feather: float = 0.1,
@@ -98,7 +111,7 @@ def paste_all(
 
     Args:
         photo, mode, feather, match_colors, remove_ghosts: see `paste_back`; so are the result and the errors.
-        faces: (edited, quad, reference) of each.
+        faces: what is put back.
     """
     if mode not in ("difference", "replace"):
         raise ConfigError(f"Unknown mode {mode!r}. Use 'difference' or 'replace'.")
@@ -107,16 +120,16 @@ def paste_all(
     if not isinstance(photo, Image.Image):
         raise ImageError(f"The photo is of type {type(photo).__name__}; expected a PIL image, as Image.open gives it.")
     check_opened(photo, "The photo")
-    checked = [_checked(*face, mode) for face in faces]
+    checked = [_checked(face, mode) for face in faces]
     upright = as_photo(photo, copy=False)
     alpha = upright.getchannel("A") if upright.mode == "RGBA" else None
     result = in_mode(upright, "RGB", copy=upright.im is photo.im)  # RGBA keeps its colors
     del upright  # which of a turned RGBA photo is another copy
-    for (_, quad, _), (levels, unedited, frame) in zip(faces, checked, strict=True):
+    for face, (levels, unedited, frame) in zip(faces, checked, strict=True):
         left, top, right, bottom = bounds = frame.bounds(*result.size)
         if left >= right or top >= bottom:
             raise AlignmentError(
-                f"The quad {quad_text(quad)} lies outside the photo of {result.width} x {result.height} px. "
+                f"The quad {quad_text(face.quad)} lies outside the photo of {result.width} x {result.height} px. "
                 "Give the photo that the crop was cut from, at its full size."
             )
         if unedited is not None:
@@ -125,16 +138,15 @@ def paste_all(
             layer = _at_photo_scale(levels, frame)
             if match_colors:
                 layer = layer + _enlarged(color_offset(result, levels, frame, feather), layer)
-        _blend(result, layer, frame, bounds, feather, mode)
+        _blend(result, layer, frame, bounds, feather, mode, face.mask)
     if alpha is not None:
         result.putalpha(alpha)
     return result
 
 
-def _checked(
-    edited: Tensor | Image.Image, quad: npt.ArrayLike, reference: Tensor | Image.Image | None, mode: str
-) -> tuple[Tensor, Tensor | None, Frame]:
+def _checked(face: PastedFace, mode: str) -> tuple[Tensor, Tensor | None, Frame]:
     """A face that is put back: the edited crop and the unedited one in levels, and where they lie in the photo."""
+    edited, quad, reference, mask = face
     if mode == "replace" and reference is not None:
         raise ConfigError("A reference was given, and mode 'replace' has no use for it. Leave it out.")
     if mode == "difference" and reference is None:
@@ -148,6 +160,11 @@ def _checked(
         raise ImageError(
             f"The edited crop is {_size(levels)} and the reference {_size(unedited)}. "
             "Expected two crops of one size: the same generator's output with and without the edit."
+        )
+    if mask is not None and mask.shape != (1, *levels.shape[2:]):
+        raise ImageError(
+            f"The mask has the shape {list(mask.shape)} and the edited crop is {_size(levels)}. Expected [1, H, W] of "
+            "that size."
         )
     return levels, unedited, Frame.of(quad)
 
@@ -180,16 +197,23 @@ def _blend(
     bounds: tuple[int, int, int, int],
     feather: float,
     mode: Literal["difference", "replace"],
+    area: Tensor | None,
 ) -> None:
     """Blends the layer, the crop at the photo's scale or what `_difference` gives, into an RGB photo, in place.
 
-    `bounds` are the columns and rows of pixels that the quad may touch; a band of rows is done at a time.
+    `bounds` are the columns and rows of pixels that the quad may touch; a band of rows is done at a time. `area`, a
+    mask [1, H, W] of the crop, limits what changes.
     """
+    area = None if area is None else area.detach().cpu().float()[None]
     for box in bands(bounds, _PIXELS_AT_ONCE):
         unit = frame.pixel_centers(*box)  # [h, w, 2]
         mask = _mask(unit, feather)[..., None]  # [h, w, 1]
         # With align_corners=False, -1 and 1 are the outer edges of the crop: the quad's sides.
         grid = (2 * unit - 1).float()[None]
+        if area is not None:
+            # Nothing smooths the mask, so that all photos keep their pixels where it is 0.
+            inside = F.grid_sample(area, grid, padding_mode="border", align_corners=False)  # [1, 1, h, w]
+            mask = mask * inside[0].permute(1, 2, 0)
         warped = F.grid_sample(layer, grid, mode="bicubic", padding_mode="border", align_corners=False)
         warped = warped[0].permute(1, 2, 0)  # [h, w, 3 or 7]
         values = torch.from_numpy(np.array(cut(photo, box))).float()  # [h, w, 3]

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from hyperstyle.align.seam import Frame
 from hyperstyle.errors import InversionError, warn
 from hyperstyle.images import ImageSource, load_photo
 
@@ -27,6 +28,13 @@ class Placement:
     footprint: npt.NDArray[np.float64]
     landmarks: npt.NDArray[np.float64]
     source_size: tuple[int, int]
+
+    def to_crop(self, points: npt.ArrayLike, size: tuple[int, int]) -> npt.NDArray[np.float64]:
+        """Points [N,2] in pixels of the photo, as pixels of the crop at `size` = (height, width)."""
+        frame = Frame.of(self.footprint)
+        unit = (np.asarray(points, dtype=np.float64) + 0.5 - frame.corner) @ np.linalg.inv(frame.axes)  # (u, v)
+        pixels: npt.NDArray[np.float64] = unit * size[::-1] - 0.5
+        return pixels
 
 
 @dataclass(frozen=True, eq=False)

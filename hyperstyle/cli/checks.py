@@ -78,6 +78,13 @@ def a_device(flag: str, value: str) -> None:
         raise ConfigError(f"{flag} {value!r}: models run on 'cpu', 'cuda' and 'mps'. Use one of these, or 'auto'.")
 
 
+def a_mask(flag: str, value: str) -> None:
+    """For regions of the face, and images that are there."""
+    from hyperstyle.images.masks import is_region
+
+    is_region(value)
+
+
 def a_method(flag: str, value: str) -> None:
     """For names of methods joined by "+"."""
     split_names(value)

@@ -37,6 +37,7 @@ _KEYWORDS = (
     "face",
     "form",
     "landmarks",
+    "mask",
     "method",
     "other_model",
     "photo",

@@ -1,4 +1,4 @@
-"""Inputs and edits of `hyperstyle edit` and `hyperstyle animate`: inversions or images, edits by name, file or text."""
+"""Inputs and edits of `hyperstyle edit`, `animate` and `drag`: inversions or images, edits by name, file or text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hyperstyle.cli.arguments import ALIGN, EditRequest, InversionArguments, ModelArguments, parse_edit, parse_layers
-from hyperstyle.cli.checks import at_least, check_edits
+from hyperstyle.cli.checks import a_mask, at_least, check_edits
 from hyperstyle.cli.flags import flag, given_flags, positional, switch
 from hyperstyle.cli.inputs import check_targets, is_inversion
+from hyperstyle.domain import REGIONS
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
 if TYPE_CHECKING:
@@ -35,48 +36,20 @@ def edits_flag(ranges: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditingArguments(ModelArguments, InversionArguments):
-    """The edits, what they are applied to, and whether the face goes back into its photo."""
+class StartingArguments(ModelArguments, InversionArguments):
+    """Inversions or images to start from, where they change, and whether the face goes back into its photo."""
 
-    edits: list[EditRequest]
-    texts: list[EditRequest] = flag(
-        "--text",
-        action="append",
-        default=[],
-        type=parse_edit,
-        metavar="TEXT=VALUE",
-        help='what the image should look like, "a smiling face=4"; the model needs StyleCLIP statistics',
+    mask: str | None = flag(
+        check=a_mask,
+        metavar="WHERE",
+        help=f"limit the change to a region of the face ({', '.join(REGIONS)}), or to what is white in an image of the "
+        "reconstruction's size",
     )
-    neutral: str | None = flag(metavar="TEXT", help='what it looks like now (default: "a face")')
-    beta: float | None = flag(check=at_least(0), help="with --text: channels of less relevance stay (default: 0.13)")
-    layers: list[str | int] | None = flag(
-        type=parse_layers,
-        metavar="NAME,NAME",
-        help="limit the edits to these layers, by name (b16.conv0) or official index",
-    )
-    other_model: bool = switch("take edits that were made for another generator")
     paste_back: bool
     photo: Path | None = flag(help="the photo again, to paste an inversion (.safetensors) back into")
     out: Path | None
     overwrite: bool = switch("replace results that are there already, as a file that --out names always is")
     quiet: bool = switch("no progress bar, no figures, no line per image")
-
-    @property
-    def ranges(self) -> list[str]:
-        """The names of the edits that have a range of strengths."""
-        return [edit.name for edit in (*self.edits, *self.texts) if edit.is_strip]
-
-    @property
-    def edit_options(self) -> dict[str, Any]:
-        """`layers` and `other_model` as `Inversion.edit` takes them."""
-        return {"layers": self.layers, "other_model": self.other_model}
-
-    def check_edits(self) -> None:
-        """Raises ConfigError for `--neutral` or `--beta` without `--text`, EditError for an edit that is not there."""
-        if not self.texts and (flags := given_flags(self, "neutral", "beta")):
-            raise ConfigError(f"{', '.join(flags)}: for --text, which is missing. Add it, or leave them out.")
-        # Unlike Path's, it is False for any name that cannot be.
-        check_edits(self.model, [edit.name for edit in self.edits if not os.path.exists(edit.name)], _NO_EDIT)
 
     def check_files(self, sources: list[Path], out: Path | None = None) -> None:
         """Checks, before any work, that inputs, photo and output go together.
@@ -96,7 +69,8 @@ class EditingArguments(ModelArguments, InversionArguments):
                     "--paste-back with --align no, which takes images as they are: nothing is cut out that could be "
                     "put back. Leave out one or the other."
                 )
-        files = [file for file in (*sources, self.photo) if file is not None]
+        mask = None if self.mask in REGIONS or self.mask is None else Path(self.mask)
+        files = [file for file in (*sources, self.photo, mask) if file is not None]
         if out is not None:
             check_targets(files, [out], what="the input", overwrite=self.overwrite or out == self.out)
         for file in files:
@@ -111,6 +85,64 @@ class EditingArguments(ModelArguments, InversionArguments):
             )
         if self.paste_back and self.photo is None:
             raise ConfigError(f"{str(sources[0])!r} does not hold the photo to paste back into: pass it with --photo.")
+
+    def inverted(self, source: Path, inverter: HyperStyleInverter) -> Inversion:
+        """The inversion in the file, or of the image."""
+        from hyperstyle.inversion.inversion import Inversion
+
+        if is_inversion(source):
+            return Inversion.load(source, inverter)
+        return inverter.invert(
+            source,
+            method=self.method,
+            seed=self.seed,
+            steps=self.steps,
+            align=ALIGN[self.align],
+            face=self.face,
+            landmarks=self.landmarks_of(source),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditingArguments(StartingArguments):
+    """The edits besides."""
+
+    edits: list[EditRequest]
+    texts: list[EditRequest] = flag(
+        "--text",
+        action="append",
+        default=[],
+        type=parse_edit,
+        metavar="TEXT=VALUE",
+        help='what the image should look like, "a smiling face=4"; the model needs StyleCLIP statistics',
+    )
+    neutral: str | None = flag(metavar="TEXT", help='what it looks like now (default: "a face")')
+    beta: float | None = flag(check=at_least(0), help="with --text: channels of less relevance stay (default: 0.13)")
+    layers: list[str | int] | None = flag(
+        type=parse_layers,
+        metavar="NAME,NAME",
+        help="limit the edits to these layers, by name (b16.conv0) or official index",
+    )
+    other_model: bool = switch("take edits that were made for another generator")
+
+    @property
+    def ranges(self) -> list[str]:
+        """The names of the edits that have a range of strengths."""
+        return [edit.name for edit in (*self.edits, *self.texts) if edit.is_strip]
+
+    @property
+    def edit_options(self) -> dict[str, Any]:
+        """`layers`, `mask` and `other_model` as `Inversion.edit` takes them."""
+        return {"layers": self.layers, "mask": self.mask, "other_model": self.other_model}
+
+    def check_edits(self) -> None:
+        """Raises ConfigError for flags of edits that are missing, EditError for an edit that is not there."""
+        if not self.edits and not self.texts and (flags := given_flags(self, "layers", "mask", "other_model")):
+            raise ConfigError(f"{', '.join(flags)}: for --edit and --text, which are missing. Add one of these.")
+        if not self.texts and (flags := given_flags(self, "neutral", "beta")):
+            raise ConfigError(f"{', '.join(flags)}: for --text, which is missing. Add it, or leave them out.")
+        # Unlike Path's, it is False for any name that cannot be.
+        check_edits(self.model, [edit.name for edit in self.edits if not os.path.exists(edit.name)], _NO_EDIT)
 
     def sweeps(self, inverter: HyperStyleInverter) -> list[Sweep]:
         """The edits of `--edit`, then those of `--text`, each with its strength or strengths.
@@ -138,21 +170,7 @@ class EditingArguments(ModelArguments, InversionArguments):
 
     def edited(self, source: Path, inverter: HyperStyleInverter, sweeps: list[Sweep]) -> Inversion:
         """The inversion in the file, or of the image, after those of the edits that have one strength."""
-        from hyperstyle.inversion.inversion import Inversion
-
-        if is_inversion(source):
-            inversion = Inversion.load(source, inverter)
-        else:
-            points = self.landmarks_of(source)
-            inversion = inverter.invert(
-                source,
-                method=self.method,
-                seed=self.seed,
-                steps=self.steps,
-                align=ALIGN[self.align],
-                face=self.face,
-                landmarks=points,
-            )
+        inversion = self.inverted(source, inverter)
         for edit, strengths in sweeps:
             if len(strengths) == 1:
                 inversion = inversion.edit(edit, strengths[0], **self.edit_options)

@@ -39,7 +39,7 @@ def run_video(source: Path, args: EditArguments) -> int:
 
     if args.photo is not None:
         raise ConfigError(f"--photo is for one inversion; {str(source)!r} holds frames of its own. Leave it out.")
-    if flags := given_flags(args, "texts", "layers", "other_model", "method", "seed"):
+    if flags := given_flags(args, "texts", "layers", "mask", "other_model", "method", "seed"):
         raise ConfigError(f"{', '.join(flags)}: not for folders of frames and clips, which take --edit NAME=VALUE.")
     args.check_face()
     if args.paste_back and args.align == "no":

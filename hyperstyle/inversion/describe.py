@@ -96,7 +96,7 @@ def inversion_line(inversion: Any) -> str:
         size = f" of {width}x{height} px"
     else:
         domain, place = key.domain, "its model is not loaded here"
-    edited = ", edited" if inversion.unedited is not None else ""
+    edited = "" if inversion.unedited is None else ", edited" if inversion.mask is None else ", edited within a mask"
     images = f"{count} image{'s' if count > 1 else ''}{size}"
     return f"<Inversion of {images}, {inversion.method}, {domain}{edited}, {place}>"
 

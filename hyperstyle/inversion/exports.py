@@ -14,7 +14,7 @@ from torch import Tensor
 from hyperstyle.align.source import Provenance
 from hyperstyle.errors import ConfigError, InversionError
 from hyperstyle.inversion.pickling import Portable
-from hyperstyle.inversion.synthesis import bake, dense_offsets
+from hyperstyle.inversion.synthesis import baked, dense_offsets
 from hyperstyle.io.components import save_tensors, save_torch
 from hyperstyle.io.file_kind import check_export
 from hyperstyle.io.files import make_folder
@@ -45,13 +45,13 @@ def export(inversion: Portable, path: str | Path, form: Literal["generator", "of
 
     Raises:
         ConfigError: another form.
-        InversionError: a batch as a generator; StyleSpace edits, which no form can hold; other changes than relative
-            offsets, which a generator alone can hold; images of the same NAME; a folder of another generator.
+        InversionError: a batch as a generator; StyleSpace edits or a mask, which no form can hold; other changes than
+            relative offsets, which a generator alone can hold; images of the same NAME; a folder of another generator.
         CheckpointError: the folder cannot be made, or its `latents.npy` cannot be read.
         HyperStyleError: a file cannot be written, or its name is that of an image or another kind of file.
     """
     check_export(path, form)
-    _check_styles(inversion)
+    _check_exportable(inversion)
     if form != "generator" and inversion.overrides:
         raise InversionError(
             f"its method changed weights, parameters or noise maps besides relative offsets, which the form {form!r} "
@@ -106,18 +106,17 @@ def baked_generator(inversion: Portable) -> StyleGenerator:
     `Inversion.tensor` has.
 
     Raises:
-        InversionError: a batch, or StyleSpace edits, which are no change of weights.
+        InversionError: a batch; StyleSpace edits or a mask, which are no change of weights.
     """
     if (count := len(inversion)) != 1:
         raise InversionError(f"a generator of a batch of {count}: each image has its own, index the batch.")
-    _check_styles(inversion)
-    model, overrides = inversion.model, inversion.overrides
-    generator = model.generator.with_parameters(overrides.tuned[0]) if overrides.tuned else model.generator
+    _check_exportable(inversion)
+    generator = copy.deepcopy(baked(inversion.model, inversion.state)[0])
+    stored_maps = list(generator.noises.buffers())
     with torch.no_grad():
-        baked = copy.deepcopy(bake(model, generator, inversion.state))
-        for stored, noise in zip(baked.noises.buffers(), overrides.noise or baked.noises.buffers(), strict=True):
+        for stored, noise in zip(stored_maps, inversion.overrides.noise or stored_maps, strict=True):
             stored.copy_(noise)
-    return baked
+    return generator
 
 
 def official_stem(name: str) -> str:
@@ -125,11 +124,15 @@ def official_stem(name: str) -> str:
     return PureWindowsPath(name).name.split(".", 1)[0]  # knows both kinds of slashes
 
 
-def _check_styles(inversion: Portable) -> None:
+def _check_exportable(inversion: Portable) -> None:
     if inversion.style_offsets:
         raise InversionError(
             f"it has StyleSpace edits (of {', '.join(inversion.style_offsets)}), which no form but save() can hold. "
             "Export it without them."
+        )
+    if inversion.mask is not None:
+        raise InversionError(
+            "its edits have a mask, which no form but save() can hold. Edit it without one, or keep its file."
         )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hyperstyle.align.source import Placement, Provenance
 from hyperstyle.errors import ConfigError, HyperStyleError, InversionError, WeightsError, shown
+from hyperstyle.images.masks import MASK_LEVELS
 from hyperstyle.inversion.record import (
     UNEDITED,
     InversionRecord,
@@ -68,6 +69,8 @@ def _tensors(state: InversionState) -> tuple[dict[str, Tensor], list[int]]:
     tensors |= {f"style/{name}": offset for name, offset in state.style_offsets.items()}
     tensors |= {f"tuned/{numbers[key]}/{n}": value for key, group in distinct.items() for n, value in group.items()}
     tensors |= {f"noise/{i}": noise for i, noise in enumerate(overrides.noise)}
+    if state.mask is not None:  # a byte for each pixel holds it without loss
+        tensors["mask"] = state.mask.mul(MASK_LEVELS).round().byte()
     return tensors, [numbers[id(parameters)] for parameters in overrides.tuned]
 
 
@@ -210,7 +213,7 @@ def _record(
 ) -> Record:
     # Copies, which PyTorch aligns in memory, and codes whose rows are not one row repeated: how a matrix product rounds
     # may depend on where its operands lie, and the images must come out bit for bit.
-    tensors = {k: v.to(device, dtype or v.dtype, copy=True) for k, v in tensors.items()}
+    tensors = {k: v.to(device, v.dtype if k == "mask" else dtype or v.dtype, copy=True) for k, v in tensors.items()}
     before = None
     if (stored := meta.unedited) is not None:
         names = {name: UNEDITED + name if UNEDITED + name in tensors else name for name in stored.tensors}
@@ -246,4 +249,5 @@ def _state(tensors: Mapping[str, Tensor], rows: int, tuned: Sequence[int]) -> In
     noise = tuple(tensors[f"noise/{i}"] for i in range(len(group("noise/"))))
     overrides = GeneratorOverrides(codes("residuals"), tuple(parameters[number] for number in tuned), noise)
     w = w.expand(-1, rows, -1).contiguous() if w.shape[1] == 1 else w
-    return InversionState(w, codes("codes"), group("style/"), overrides)
+    mask = tensors["mask"].float().div(MASK_LEVELS) if "mask" in tensors else None
+    return InversionState(w, codes("codes"), group("style/"), overrides, mask)

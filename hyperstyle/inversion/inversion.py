@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,11 +16,14 @@ from hyperstyle.align.source import Provenance, photo_of
 from hyperstyle.edits import Edit
 from hyperstyle.errors import InversionError, warn, with_article
 from hyperstyle.images import ImageSource, to_images
-from hyperstyle.inversion import describe, editing, exports
+from hyperstyle.inversion import describe, dragging, editing, exports, masks
 from hyperstyle.inversion import file as inversion_file
+from hyperstyle.inversion.batch import Batch
+from hyperstyle.inversion.dragging import Moves
 from hyperstyle.inversion.editing import Strength
 from hyperstyle.inversion.measure import reconstruction_metrics, with_metrics
-from hyperstyle.inversion.pickling import Portable, fill, record_of
+from hyperstyle.inversion.optimize import StepCallback
+from hyperstyle.inversion.pickling import fill, record_of
 from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.inversion.synthesis import dense_offsets, render
 from hyperstyle.model.parts import HasModel, Model
@@ -50,7 +52,7 @@ class Refinement(Protocol):
 @renamed_field("changes", "overrides")
 @renamed_field("quality", "stored_metrics")
 @dataclass(frozen=True, eq=False)
-class Inversion(Portable):
+class Inversion(Batch):
     """One image, or a batch, as codes and offsets of a generator; immutable.
 
     `len`, indexing and iteration give batches of one. Made by `HyperStyleInverter.invert`; `edit` and the other
@@ -72,6 +74,8 @@ class Inversion(Portable):
         refinement: what made it, for `refine`.
         overrides: residual weights, tuned parameters and noise maps, for methods that have them.
         start: what made the codes: the method of `initial`.
+        mask: [B,1,H,W] float32 in [0,1], where `tensor` is the edited image; 0 is where it is that of `unedited`. None
+            for everywhere.
     """
 
     model: Model
@@ -88,22 +92,7 @@ class Inversion(Portable):
     refinement: Refinement | None = None
     overrides: GeneratorOverrides = field(default_factory=GeneratorOverrides)
     start: str = "w-encoder"
-
-    # ---- a batch of images ----
-
-    def __getitem__(self, index: int | slice) -> Inversion:
-        if isinstance(index, slice):
-            places = list(range(len(self)))[index]
-            if not places:
-                raise InversionError(f"no image is in {index} of an inversion of {len(self)}.")
-            return self._take(places)
-        place = operator.index(index)
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"image {place} of an inversion of {len(self)}.")
-        return self._take([place % len(self)])
-
-    def __iter__(self) -> Iterator[Inversion]:
-        return (self[i] for i in range(len(self)))
+    mask: Tensor | None = None
 
     def __repr__(self) -> str:
         return describe.inversion_line(self)
@@ -111,44 +100,6 @@ class Inversion(Portable):
     def _repr_png_(self) -> bytes | None:
         """What notebooks show: the image, or a labeled grid of a batch; None where its model is not loaded."""
         return describe.inversion_png(self)
-
-    def _take(self, index: list[int]) -> Inversion:
-        """These images, in this order; an index may come more than once."""
-        return replace(
-            self._with(self.state.take(index)),
-            crop=None if self.crop is None else self.crop[index],
-            sources=tuple(self.sources[i] for i in index) if self.sources else (),
-            stored_metrics={k: tuple(v[i] for i in index) for k, v in self.stored_metrics.items()},
-            unedited=None if self.unedited is None else self.unedited._take(index),
-            intermediates=tuple(image[index] for image in self.intermediates),
-            failures=(),
-        )
-
-    @classmethod
-    def cat(cls, parts: Sequence[Inversion]) -> Inversion:
-        """Inversions of one model as one batch; offsets and overrides that only some have are none in the others.
-
-        Raises:
-            InversionError: none, of different models, types or devices, or with offset codes for different layers.
-        """
-        if not parts:
-            raise InversionError("no inversions to join: expected at least one.")
-        first = parts[0]
-        for part in parts[1:]:
-            first._check_same_model(part)
-        crops = [p.crop for p in parts if p.crop is not None]
-        before = [p.unedited or p for p in parts]
-        measured = [k for k in first.stored_metrics if all(k in p.stored_metrics for p in parts)]
-        steps = [p.intermediates for p in parts] if len({len(p.intermediates) for p in parts}) == 1 else []
-        return replace(
-            first._with(InversionState.cat([p.state for p in parts], first.model.generator)),
-            crop=torch.cat(crops) if len(crops) == len(parts) else None,
-            sources=tuple(s for p in parts for s in p.sources) if all(p.sources for p in parts) else (),
-            stored_metrics={k: tuple(v for p in parts for v in p.stored_metrics[k]) for k in measured},
-            unedited=cls.cat(before) if any(p.unedited for p in parts) else None,
-            intermediates=tuple(torch.cat(list(step)) for step in zip(*steps, strict=True)),
-            failures=(),
-        )
 
     # ---- images ----
 
@@ -159,7 +110,18 @@ class Inversion(Portable):
 
     @once_property
     def tensor(self) -> Tensor:
-        """The reconstruction [B,3,H,W], float32, about [-1,1], not clamped; content rows applied."""
+        """The reconstruction [B,3,H,W], float32, about [-1,1], not clamped; content rows applied.
+
+        With a mask it is mask * edited + (1 - mask) * unedited.
+        """
+        image = self.unmasked()
+        if self.mask is None or self.unedited is None:
+            return image
+        with normal_tensors():
+            return torch.lerp(self.unedited.tensor, image, self.mask)  # exact where the mask is 0 or 1
+
+    def unmasked(self) -> Tensor:
+        """The same without regard to the mask. Rendered anew by every call."""
         with normal_tensors():
             return self.model.domain.content(render(self.model, self.state)).float()
 
@@ -192,6 +154,7 @@ class Inversion(Portable):
         neutral: str | None = None,
         beta: float | None = None,
         layers: Sequence[str | int] | None = None,
+        mask: ImageSource | None = None,
         other_model: bool = False,
         **named: Strength,
     ) -> Inversion:
@@ -206,28 +169,71 @@ class Inversion(Portable):
             neutral: what it looks like now, in words that differ from `text` only in what should change; "a face".
             beta: channels of less relevance, 0 to 1, stay as they are; 0.13.
             layers: limits the edit to these; in W to the rows that feed them.
+            mask: limits the image to a part: a region ("mouth", "eyes", "brows", "nose", "face"), or an image or array
+                of the reconstruction's size (`masks.make_mask`). The masks of edits one after the other are united; an
+                edit without one is of the whole image, also for those before and after it.
             other_model: apply an edit that was made for another generator all the same, with a warning.
             named: several edits at once, `edit(age=2, smile=1)`.
 
         Raises:
             EditError: an unknown name, an edit that does not fit the codes or was made for another generator, a
                 strength that is not a finite number, or a text and no statistics.
-            ConfigError: a layer that is not there.
+            ConfigError: a layer that is not there, or an unknown region.
+            ImageError, AlignmentError: a mask that `masks.make_mask` refuses.
         """
-        result = self
+        result, area = self, None if mask is None else masks.united_mask(self, masks.make_mask(self, mask))
         for single_edit, value in editing.list_edits(self.model, edit, strength, text, neutral, beta, named):
             editing.check_model(self.model, single_edit, other_model=other_model)
             strengths = editing.check_strengths(single_edit, value)
             amounts = torch.tensor(strengths * len(result), dtype=self.w.dtype, device=self.w.device)
             if len(strengths) > 1:
-                result = result._take([i for i in range(len(result)) for _ in strengths])
-            result = result.edited_to(editing.apply_edit(self.model, single_edit, result.state, amounts, layers))
+                index = [i for i in range(len(result)) for _ in strengths]
+                result, area = result._take(index), None if area is None else area[index]
+            state = editing.apply_edit(self.model, single_edit, result.state, amounts, layers)
+            result = result.edited_to(state, area)
         return result
+
+    def drag(
+        self,
+        moves: Moves,
+        *,
+        mask: ImageSource | None = None,
+        steps: int | None = None,
+        radius: float | None = None,
+        in_photo: bool = False,
+        callback: StepCallback | None = None,
+    ) -> Inversion:
+        """Drags points of a single image to other places, and the rest follows (`inversion.dragging`).
+
+        Args:
+            moves: ((x, y), (x2, y2)) of each point: where it is, and where it is to go, in pixels of the
+                reconstruction (0, 0 is the center of the first one).
+            mask: what may change, as of `edit`; here it also keeps the features outside of it.
+            steps: maximum number, 200. The drag ends once all points are within 2 pixels of where they are to go.
+            radius: the surroundings of a point that are pulled along, in pixels; None is `DragSettings.of`.
+            in_photo: the points are in pixels of the upright photo.
+            callback: called at every step; see `optimize.Step`, which has `points` and `w`.
+
+        Returns:
+            An edit with other `w`. An EditWarning says how far the points came if they did not arrive.
+
+        Raises:
+            ConfigError: no points, points outside, a target that is the point itself, or numbers that cannot be used.
+            InversionError: a batch, or points of a photo where there is none.
+            ConfigError, ImageError, AlignmentError: a mask that `masks.make_mask` refuses.
+        """
+        points = dragging.find_points(self, moves, in_photo=in_photo)
+        settings = dragging.DragSettings.of(self.model.generator, steps=steps, radius=radius)
+        area = None if mask is None else masks.make_mask(self, mask)
+        state = dragging.drag(self.model, self.state, points, settings, mask=area, callback=callback)
+        return self.edited_to(state, None if area is None else masks.united_mask(self, area))
 
     # ---- combining ----
 
     def interpolate(self, other: Inversion, n: int = 5) -> Inversion:
-        """`n` images from this one to `other`, both ends included; codes and offsets move together.
+        """`n` images from this one to `other`, both ends included; codes, offsets and masks move together.
+
+        Where only one of them is edited, the other gets its mask.
 
         Raises:
             InversionError: a batch, another model, offset codes for different layers, or n below 2.
@@ -238,12 +244,16 @@ class Inversion(Portable):
             raise InversionError(f"interpolation in {n} images: expected at least 2.")
         self._check_same_model(other)
         result = Inversion(self.model, self.w, method=self.method, start=self.start, refinement=self.refinement)
-        return result._with(InversionState.between(self.state, other.state, n, self.model.generator))
+        a, b = masks.with_masks([self, other], unedited=other.mask if self.mask is None else self.mask)
+        if a.mask is not None or b.mask is not None:
+            result = replace(result, unedited=(self.unedited or self).interpolate(other.unedited or other, n))
+        return result._with(InversionState.between(a, b, n, self.model.generator))
 
     def mix(self, other: Inversion, layers: Sequence[str | int]) -> Inversion:
         """This inversion with the given layers taken from `other`: their style rows and their offsets.
 
-        A toRGB layer shares its row with the next upsampling convolution, so both change together.
+        A toRGB layer shares its row with the next upsampling convolution, so both change together. It is an edit of the
+        whole image: a mask goes.
 
         Raises:
             InversionError: another batch size or model; ConfigError: an unknown layer.
@@ -257,7 +267,7 @@ class Inversion(Portable):
     def transfer(
         self, generator: StyleGenerator, layers: Sequence[str] | None = None, w: Tensor | None = None
     ) -> Inversion:
-        """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4).
+        """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4), without mask.
 
         Args:
             generator: of the same configuration.
@@ -285,7 +295,7 @@ class Inversion(Portable):
 
     @outside_inference_mode
     def refine(self, steps: int | None = None, *, callback: Callable[..., None] | None = None) -> Inversion:
-        """More steps of the method that made it, from here.
+        """More steps of the method that made it, from here. With a mask, only what is within it changes.
 
         Raises:
             InversionError: it was loaded from disk or has no refinement, so there is nothing to continue.
@@ -301,6 +311,7 @@ class Inversion(Portable):
         self,
         photo: ImageSource | None = None,
         *,
+        mask: ImageSource | None = None,
         mode: Literal["difference", "replace"] | None = None,
         feather: float = 0.1,
         match_colors: bool = True,
@@ -310,6 +321,8 @@ class Inversion(Portable):
 
         Args:
             photo: the photo again, for an inversion that was loaded from disk.
+            mask: where the photo may change, as of `edit`, besides where the inversion's own mask lets it. It is
+                interpolated linearly to the photo's pixels; those where it is 0 stay bit for bit.
             mode: "difference" adds what the edit changed to the photo's own pixels, "replace" puts the reconstruction
                 there; None is "difference" after an edit, else "replace".
             feather, match_colors, remove_ghosts: see `align.paste_back`.
@@ -321,11 +334,12 @@ class Inversion(Portable):
             InversionError: an image that was not cut out of a photo, a batch from several photos or of one face
                 twice, no photo after `load`, or one of another size.
             ConfigError: another `mode` or `feather`.
+            ConfigError, ImageError, AlignmentError: a mask that `masks.make_mask` refuses.
         """
         base, quads = photo_of(self.sources, len(self), photo)
         mode = mode or ("replace" if self.unedited is None else "difference")
-        before = (self.unedited or self).tensor if mode == "difference" else [None] * len(self)
-        faces = list(zip(self.tensor, quads, before, strict=True))
+        before = list((self.unedited or self).tensor) if mode == "difference" else None
+        faces = masks.faces(self, quads, before, mask)
         return paste_all(
             base, faces, mode=mode, feather=feather, match_colors=match_colors, remove_ghosts=remove_ghosts
         )

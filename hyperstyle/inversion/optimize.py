@@ -34,17 +34,17 @@ class Step:
         image: [B,3,size,size] the generator's current images; with `optimize_text` only their content rows (see
             `Domain.content`).
         losses: [B] the losses of these images; of all methods that optimize.
-        w: [B,L,D] the current latent codes; of "optimize-w", "optimize-w+", "idinvert" and ReStyle.
+        w: [B,L,D] the current latent codes; of "optimize-w", "optimize-w+", "idinvert", ReStyle and `Inversion.drag`.
         codes: accumulated codes of offsets or residuals, None before the first prediction; of "hyperstyle" and
             "hyperinverter".
         l2, perceptual: the two parts of the loss, as numbers, without the locality term; of "pti".
         pixel, feature, code: [B] the three parts of the loss, before they are weighted; of "idinvert".
         distances: [B] 1 - cosine between image and text, 0 to 2; of `optimize_text`.
+        points: [N,2] where the dragged points are, in pixel indices of `image`; of `Inversion.drag`.
     """
 
     step: int
     steps: int
-    image: Tensor
     losses: Tensor
     w: Tensor
     codes: OffsetCodes | None
@@ -54,10 +54,18 @@ class Step:
     feature: Tensor
     code: Tensor
     distances: Tensor
+    points: Tensor
 
-    def __init__(self, step: int, steps: int, image: Tensor, **values: Any) -> None:
-        self.step, self.steps, self.image = step, steps, image
+    def __init__(self, step: int, steps: int, image: Tensor | Callable[[], Tensor], **values: Any) -> None:
+        self.step, self.steps, self._image = step, steps, image
         self.__dict__.update(values)
+
+    @property
+    def image(self) -> Tensor:
+        """[B,3,size,size]; methods that need no images themselves render one when it is first read."""
+        if not isinstance(self._image, Tensor):
+            self._image = self._image()
+        return self._image.detach()
 
     @property
     def loss(self) -> float:
@@ -92,7 +100,8 @@ class Loss:
 
     Attributes:
         losses: [B], differentiable with respect to the variables.
-        image: [B,3,size,size] the generator's images, for which the losses were computed.
+        image: [B,3,size,size] the generator's images, for which the losses were computed; or a function that renders
+            them, which a callback may call later.
         penalty: [B] added to the losses that are minimized, but neither shown to callbacks nor compared with
             `Schedule.threshold`.
         distances: [B] compared with `Schedule.threshold` in place of the losses.
@@ -100,7 +109,7 @@ class Loss:
     """
 
     losses: Tensor
-    image: Tensor
+    image: Tensor | Callable[[], Tensor]
     penalty: Tensor | None = None
     distances: Tensor | None = None
     shown: Mapping[str, Any] = field(default_factory=dict)
@@ -135,7 +144,7 @@ def optimize(
         current = loss(step)
         if callback is not None:
             shown = {name: v.detach() if isinstance(v, Tensor) else v for name, v in current.shown.items()}
-            callback(Step(step, schedule.steps, current.image.detach(), losses=current.losses.detach(), **shown))
+            callback(Step(step, schedule.steps, current.image, losses=current.losses.detach(), **shown))
         if schedule.threshold is not None:
             distances = current.losses if current.distances is None else current.distances
             near = distances.detach() <= schedule.threshold

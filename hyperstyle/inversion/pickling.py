@@ -37,6 +37,7 @@ class Portable:
     offset_codes: OffsetCodes | None
     style_offsets: Mapping[str, Tensor]
     overrides: GeneratorOverrides
+    mask: Tensor | None
     sources: tuple[Provenance, ...]
     failures: tuple[tuple[int, str], ...]
     crop: Tensor | None
@@ -48,17 +49,23 @@ class Portable:
     @property
     def state(self) -> InversionState:
         """All that decides its images."""
-        return InversionState(self.w, self.offset_codes, self.style_offsets, self.overrides)
+        return InversionState(self.w, self.offset_codes, self.style_offsets, self.overrides, self.mask)
 
     def _with(self: T, state: InversionState) -> T:
         """The same with this state; what else belongs to the images is up to the caller."""
         result: T = replace(self, **vars(state))  # type: ignore[type-var]
         return result
 
-    def edited_to(self: T, state: InversionState) -> T:
-        """An edit: the same images with another state, without metrics. `unedited` is what was before the first one."""
+    def edited_to(self: T, state: InversionState, mask: Tensor | None = None) -> T:
+        """An edit: the same images with another state, without metrics. `unedited` is what was before the first one.
+
+        Args:
+            state: of the same images. Its own mask is not taken.
+            mask: [B,1,H,W] of all edits so far, see `masks.united_mask`; None for the whole image.
+        """
+        edited = self._with(replace(state, mask=mask))
         unedited = getattr(self, "unedited", None) or self
-        result: T = replace(self._with(state), stored_metrics={}, unedited=unedited, intermediates=())  # type: ignore[type-var]
+        result: T = replace(edited, stored_metrics={}, unedited=unedited, intermediates=())  # type: ignore[type-var]
         return result
 
     def __post_init__(self) -> None:
@@ -177,6 +184,7 @@ def record_of(inversion: Any, origin: Mapping[str, Any] | None = None) -> Record
     before = None  # also of a transferred inversion, whose unedited image needs another model
     if unedited is not None and _key(unedited).token == key.token:
         before = unedited.state
+    state = inversion.state if before is not None else replace(inversion.state, mask=None)  # which limits nothing
     meta = InversionRecord(
         fingerprint=key.fingerprint,
         domain=key.domain,
@@ -185,7 +193,7 @@ def record_of(inversion: Any, origin: Mapping[str, Any] | None = None) -> Record
         quality={name: tuple(figures) for name, figures in inversion.stored_metrics.items()},
         origin=None if origin is None else dict(origin),
     )
-    return Record(inversion.state, before, inversion.sources, meta)
+    return Record(state, before, inversion.sources, meta)
 
 
 def _key(inversion: Any) -> ModelKey:
@@ -204,7 +212,8 @@ def _settle(inversion: Any, model: Model) -> None:
         return tensor.to(model.device, model.dtype)
 
     unedited = inversion.unedited
-    values.update(vars(inversion.state.apply(move)))
+    mask = None if inversion.mask is None else inversion.mask.to(model.device)  # float32, whatever the model's type
+    values.update(vars(replace(inversion.state.apply(move), mask=mask)))
     values["crop"] = None if inversion.crop is None else inversion.crop.to(model.device)
     values["intermediates"] = tuple(image.to(model.device) for image in inversion.intermediates)
     if unedited is not None and _key(unedited).token == token:

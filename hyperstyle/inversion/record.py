@@ -129,6 +129,8 @@ class InversionRecord:
             raise InversionError("the tensors of the state before the first edit are not those that it lists.")
         both = {**now, **old}
         states = [now, *([] if self.unedited is None else [{name: both[name] for name in before.tensors}])]
+        if "mask" in tensors and ("mask" in before.tensors or self.unedited is None):
+            raise InversionError("a mask limits edits: expected the state before the first one, without a mask.")
         for state in states:
             for name in state:
                 checker.check(name, state, batch)
@@ -151,6 +153,7 @@ class _Checker:
         self._layers = {spec.name: spec for spec in generator.layers}
         self._parameters = {name: tuple(value.shape) for name, value in generator.named_parameters()}
         self._networks: dict[str, Expander | None] = {"codes": model.hypernetwork, "residuals": model.hyperinverter}
+        self._mask = (1, *model.domain.content_size)
         self.noise = {f"noise/{i}": tuple(stored.shape[1:]) for i, stored in enumerate(generator.noises.buffers())}
 
     def check(self, name: str, state: Mapping[str, Tensor], batch: int) -> None:
@@ -162,10 +165,11 @@ class _Checker:
         fits = shape == expected
         if "/dense/" in name:  # from the last axis on, each size is 1 or that of the weight
             fits = len(shape) <= 5 and all(n in (1, m) for n, m in zip(shape[::-1], expected[::-1], strict=False))
-        if not fits or tensor.dtype not in _TYPES:
+        types, words = ((torch.uint8,), "bytes") if name == "mask" else (_TYPES, "floating-point numbers")
+        if not fits or tensor.dtype not in types:
             raise InversionError(
-                f"the tensor {shown(name)} is {tensor.dtype} of shape {shape}: expected floating-point numbers of the "
-                f"shape {expected}."
+                f"the tensor {shown(name)} is {tensor.dtype} of shape {shape}: expected {words} of the shape "
+                f"{expected}."
             )
         check_finite(tensor, name, "the tensors")
 
@@ -179,6 +183,8 @@ class _Checker:
             return batch, self._layers[rest].style_width
         if name in self.noise:
             return batch, *self.noise[name]
+        if name == "mask":
+            return batch, *self._mask
         if group == "tuned":
             number, _, parameter = rest.partition("/")
             return self._parameters.get(parameter) if number in map(str, range(batch)) else None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import InversionError
+from hyperstyle.images.masks import rounded_mask
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import LayerSpec
@@ -45,25 +46,31 @@ class GeneratorOverrides:
 class InversionState:
     """What determines, with the generator, the images of a batch.
 
+    Of the mask, only `Inversion.tensor` and pasting back make use: what is rendered from a state is whole.
+
     Attributes:
         w: [B,L,D] latent codes.
         offset_codes: the relative weight offsets, as codes of a hypernetwork or dense; None for no offsets.
         style_offsets: layer name -> [B,S], added to the output of the layer's affine map. S is the width of its style:
             I for StyleGAN2, 2 * O for StyleGAN1. Layers that are absent get no offset.
         overrides: residuals, tuned parameters and noise maps.
+        mask: [B,1,H,W] float32 in [0,1], where the images differ from the unedited ones, made by `masks.make_mask`;
+            None for everywhere.
     """
 
     w: Tensor
     offset_codes: OffsetCodes | None = None
     style_offsets: Mapping[str, Tensor] = field(default_factory=dict)
     overrides: GeneratorOverrides = field(default_factory=GeneratorOverrides)
+    mask: Tensor | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors of the state, of codes and overrides too; those of a shared tuned mapping once for each image."""
+        mask = () if self.mask is None else (self.mask,)
         codes = [t for part in (self.offset_codes, self.overrides.residuals) if part is not None for t in part.tensors]
         tuned = [value for parameters in self.overrides.tuned for value in parameters.values()]
-        return (self.w, *codes, *self.style_offsets.values(), *tuned, *self.overrides.noise)
+        return (self.w, *codes, *self.style_offsets.values(), *tuned, *self.overrides.noise, *mask)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> InversionState:
         """A copy with `function` applied to every tensor, to move it or to change its type.
@@ -82,6 +89,7 @@ class InversionState:
                 tuple(applied[id(group)] for group in tuned),
                 tuple(function(noise) for noise in self.overrides.noise),
             ),
+            None if self.mask is None else function(self.mask),
         )
 
     def take(self, images: slice | list[int]) -> InversionState:
@@ -100,20 +108,21 @@ class InversionState:
                 tuple(tuned[i] for i in indexes) if tuned else (),
                 tuple(noise[images] for noise in self.overrides.noise),
             ),
+            None if self.mask is None else self.mask[images],
         )
 
     @staticmethod
     def cat(parts: Sequence[InversionState], generator: StyleGenerator) -> InversionState:
         """Joins all parts along the batch axis.
 
-        What only some parts have gets neutral values in the others: zero offsets and residuals, and the parameters and
-        noise maps of `generator`, to which all states must belong.
+        What only some parts have gets neutral values in the others: zero offsets and residuals, the parameters and
+        noise maps of `generator`, to which all states must belong, and a mask of the whole image.
 
         Raises:
             InversionError: two parts have codes, of offsets or residuals, for different layers.
         """
         parts = [part._fill_missing(parts, generator) for part in parts]
-        overrides = [part.overrides for part in parts]
+        overrides, masks = [part.overrides for part in parts], [part.mask for part in parts if part.mask is not None]
         return InversionState(
             torch.cat([part.w for part in parts]),
             _joined([part.offset_codes for part in parts]),
@@ -123,13 +132,15 @@ class InversionState:
                 tuple(parameters for part in overrides for parameters in part.tuned),
                 tuple(torch.cat(maps) for maps in zip(*(part.noise for part in overrides), strict=True)),
             ),
+            torch.cat(masks) if masks else None,
         )
 
     @staticmethod
     def between(a: InversionState, b: InversionState, n: int, generator: StyleGenerator) -> InversionState:
         """Interpolates linearly from `a` to `b`, the states of one image each.
 
-        What only one of them has is interpolated to or from zero offsets, or the values of `generator`.
+        What only one of them has is interpolated to or from zero offsets, the values of `generator`, or a mask of the
+        whole image.
 
         Returns:
             The state of `n` images, the first as in `a` and the last as in `b`.
@@ -153,11 +164,15 @@ class InversionState:
         ]
         pairs = zip(a.overrides.noise, b.overrides.noise, strict=True)
         noise = [torch.cat([torch.lerp(x, y, t) for t in ticks]) for x, y in pairs]
+        masks = None
+        if a.mask is not None and b.mask is not None:
+            masks = rounded_mask(torch.cat([torch.lerp(a.mask, b.mask, t) for t in ticks]))
         return InversionState(
             torch.cat([(1 - t) * a.w + t * b.w for t in ticks]),
             line(a.offset_codes, b.offset_codes),
             {name: styles(name) for name in a.style_offsets},
             GeneratorOverrides(line(a.overrides.residuals, b.overrides.residuals), tuple(tuned), tuple(noise)),
+            masks,
         )
 
     @staticmethod
@@ -168,6 +183,7 @@ class InversionState:
 
         Both are states of B images. What `b` does not change in these layers is as in `generator`. Other layers that
         are fed by the same row of w get its code, too: a toRGB layer and the next upsampling convolution share one.
+        The result has no mask.
 
         Raises:
             InversionError: both have codes, of offsets or residuals, and the step weights differ (see
@@ -192,7 +208,7 @@ class InversionState:
         """The state for `target`, a generator that was fine-tuned from `source`.
 
         Latent codes, offset codes, style offsets, residuals and noise maps stay as they are. A tuned parameter becomes
-        `target + (tuned - source)`.
+        `target + (tuned - source)`. The result has no mask.
 
         Args:
             source: the generator that this state belongs to.
@@ -227,8 +243,8 @@ class InversionState:
     def _fill_missing(self, parts: Sequence[InversionState], generator: StyleGenerator) -> InversionState:
         """A copy with neutral values for all that one of `parts` has and this state lacks, to be combined with them.
 
-        The neutral values are codes that stand for no offsets, zeros for styles, mappings without parameters, and the
-        generator's own noise maps.
+        The neutral values are codes that stand for no offsets, zeros for styles, mappings without parameters, the
+        generator's own noise maps, and masks of ones.
         """
         count, others = len(self.w), [part.overrides for part in parts]
         codes, residuals = self.offset_codes, self.overrides.residuals
@@ -247,7 +263,10 @@ class InversionState:
             for name, offset in part.style_offsets.items()
         }
         styles = {name: self.style_offsets.get(name, zero) for name, zero in zeros.items()}
-        return InversionState(self.w, codes, styles, GeneratorOverrides(residuals, tuned, noise))
+        mask = self.mask
+        if mask is None and (masks := [part.mask for part in parts if part.mask is not None]):
+            mask = masks[0].new_ones(count, *masks[0].shape[1:])
+        return InversionState(self.w, codes, styles, GeneratorOverrides(residuals, tuned, noise), mask)
 
 
 def _joined(parts: Sequence[OffsetCodes | None]) -> OffsetCodes | None:

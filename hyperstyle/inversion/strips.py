@@ -15,6 +15,7 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.images import ImageSource, flatten, image_grid
 from hyperstyle.images.clips.write import check_animation, write_animation
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.masks import faces
 
 Sweep = tuple[str | Edit, Sequence[float]]
 """An edit and its strengths, one after the other."""
@@ -26,6 +27,7 @@ def strip(
     strengths: Sequence[float],
     *,
     layers: Sequence[str | int] | None = None,
+    mask: ImageSource | None = None,
     other_model: bool = False,
     paste_back: bool = False,
     photo: ImageSource | None = None,
@@ -35,7 +37,7 @@ def strip(
 
     Args:
         inversion: one image or a batch.
-        edit, strengths, layers, other_model: see `Inversion.edit`.
+        edit, strengths, layers, mask, other_model: see `Inversion.edit`.
         paste_back: show the whole photo in one row, each time with all its inverted faces edited, instead of a row
             for each face.
         photo: the photo again, see `Inversion.paste_back`.
@@ -44,7 +46,7 @@ def strip(
     Raises:
         HyperStyleError: what `Inversion.edit` and `Inversion.paste_back` raise.
     """
-    edited = inversion.edit(edit, strengths, layers=layers, other_model=other_model)
+    edited = inversion.edit(edit, strengths, layers=layers, mask=mask, other_model=other_model)
     if paste_back:
         rows = [list(photos(inversion, edited, photo))]
     else:
@@ -59,6 +61,7 @@ def grid(
     down: Sweep,
     *,
     layers: Sequence[str | int] | None = None,
+    mask: ImageSource | None = None,
     other_model: bool = False,
     paste_back: bool = False,
     photo: ImageSource | None = None,
@@ -69,7 +72,7 @@ def grid(
     Args:
         inversion: one image; with `paste_back`, one or more faces of one photo.
         across, down: an edit and its strengths.
-        layers, other_model: see `Inversion.edit`.
+        layers, mask, other_model: see `Inversion.edit`.
         paste_back, photo, cell: see `strip`.
 
     Raises:
@@ -80,7 +83,7 @@ def grid(
         raise ConfigError(f"a grid of {len(inversion)} images: it shows one. Index the batch first.")
     edited = inversion
     for edit, strengths in (down, across):
-        edited = edited.edit(edit, strengths, layers=layers, other_model=other_model)
+        edited = edited.edit(edit, strengths, layers=layers, mask=mask, other_model=other_model)
     images = list(photos(inversion, edited, photo)) if paste_back else edited.images
     count = len(across[1])
     return image_grid(
@@ -113,9 +116,11 @@ def photos(inversion: Inversion, edited: Inversion, photo: ImageSource | None = 
     """
     base, quads = photo_of(inversion.sources, len(inversion), photo)
     before = (inversion.unedited or inversion).tensor
-    faces = edited.tensor.reshape(len(inversion), -1, *before.shape[1:])  # [F,S,3,H,W]
-    for now in faces.unbind(1):
-        yield paste_all(base, list(zip(now, quads, before, strict=True)))
+    count = len(edited) // len(inversion)  # S
+    places = [i for i in range(len(inversion)) for _ in range(count)]
+    pasted = faces(edited, [quads[i] for i in places], [before[i] for i in places], None)
+    for strength in range(count):
+        yield paste_all(base, pasted[strength::count])
 
 
 def animate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -65,15 +66,16 @@ def synthesize(
     residuals: Offsets | None = None,
     noise: NoiseMode | NoiseMaps = "const",
     modulation: Modulation = "weights",
+    until: str | None = None,
 ) -> Tensor:
     """Styles -> images [B,3,size,size].
 
     Computed by `networks.cpu` for a StyleGAN2 on a CPU without gradients, else by the generator. Arguments and errors
-    are those of `Generator.synthesize`; `networks.cpu` ignores `modulation`.
+    are those of `Generator.synthesize`; `networks.cpu` ignores `modulation` and has no `until`.
     """
-    if cpu.applies_to(generator, styles[generator.layers[0].name].device):
+    if until is None and cpu.applies_to(generator, styles[generator.layers[0].name].device):
         return cpu.synthesize(generator, styles, offsets, residuals=residuals, noise=noise)
-    return generator.synthesize(styles, offsets, residuals=residuals, noise=noise, modulation=modulation)
+    return generator.synthesize(styles, offsets, residuals=residuals, noise=noise, modulation=modulation, until=until)
 
 
 def render(
@@ -83,6 +85,7 @@ def render(
     differentiable: bool = False,
     generator: StyleGenerator | None = None,
     noise: Literal["const", "none"] = "const",
+    until: str | None = None,
 ) -> Tensor:
     """Renders B images [B,3,size,size], about [-1,1], not clamped, with padding (`Domain.content` removes it).
 
@@ -95,12 +98,19 @@ def render(
             residuals and noise maps (such as the edits of one image) share the changed weights, computed once.
         generator: used for all images, instead of the model's generator with the parameters tuned for each image.
         noise: "const" uses the noise maps of the images, or the generator's where they have none; "none" adds no noise.
+        until: a layer whose feature maps [B,C,r,r] are returned in place of images, see `StyleGenerator.synthesize`.
     """
     groups = [(slice(0, len(state.w)), generator)] if generator is not None else _generators(model, state)
+
+    def render_all() -> list[Tensor]:
+        return [
+            part for images, g in groups for part in _render(model, g, state.take(images), noise, differentiable, until)
+        ]
+
     if differentiable:
-        return torch.cat([part for images, g in groups for part in _render(model, g, state.take(images), noise, True)])
+        return torch.cat(render_all())
     with normal_tensors(), torch.no_grad():
-        parts = [part for images, g in groups for part in _render(model, g, state.take(images), noise, False)]
+        parts = render_all()
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -110,6 +120,7 @@ def _render(
     state: InversionState,
     noise: Literal["const", "none"],
     differentiable: bool,
+    until: str | None,
 ) -> Iterator[Tensor]:
     """Batches [B,3,size,size] of the images of a state, in order, all from this generator.
 
@@ -132,6 +143,7 @@ def _render(
                 residuals=residuals,
                 noise=noise if noise == "none" else part.overrides.noise or noise,
                 modulation="activations" if differentiable or has_equal_weights else "weights",
+                until=until,
             )
 
 
@@ -167,6 +179,23 @@ def bake(model: Model, generator: StyleGenerator, state: InversionState) -> Styl
             weight = effective_weight(weight, residual=residuals[layer])
         weights[name] = weight
     return generator.with_parameters(weights) if weights else generator
+
+
+def baked(model: Model, state: InversionState) -> tuple[StyleGenerator, InversionState]:
+    """A generator for one image, with its tuned parameters, offsets and residuals in the weights (`bake`).
+
+    Args:
+        model: whose generator it is made from.
+        state: of one image.
+
+    Returns:
+        The generator, and the rest of the state: latent codes, style offsets and noise maps. `render` with both gives
+        the image of the whole state.
+    """
+    (_, generator), *_ = _generators(model, state)
+    with normal_tensors(), torch.no_grad():
+        generator = bake(model, generator, state)
+    return generator, replace(state, offset_codes=None, overrides=replace(state.overrides, residuals=None, tuned=()))
 
 
 def _generators(model: Model, state: InversionState) -> Iterator[tuple[slice, StyleGenerator]]:

@@ -213,14 +213,15 @@ def with_image_metrics(inversion: Inversion, image: Tensor) -> Inversion:
 
     That saves a rendering: the image is kept as `Inversion.tensor`. It differs from a new rendering by rounding at most
     (if consecutive images are equal, they would share weights). The image is ignored, and `tensor` rendered anew, for
-    more than `DEFAULT_BATCH_SIZE` images and for inversions with style offsets or overrides.
+    more than `DEFAULT_BATCH_SIZE` images and for inversions with style offsets, overrides or a mask.
 
     Args:
         inversion: as predicted by a network, with its crop.
         image: [B,3,size,size], the generator's last output for it.
     """
-    # `Inversion.tensor` renders larger batches in parts, and the loops of methods leave style offsets out.
-    is_tensor = len(inversion) <= DEFAULT_BATCH_SIZE and not inversion.style_offsets and not inversion.overrides
+    # `Inversion.tensor` renders larger batches in parts, and the loops of methods leave style offsets and masks out.
+    is_plain = not inversion.style_offsets and not inversion.overrides and inversion.mask is None
+    is_tensor = len(inversion) <= DEFAULT_BATCH_SIZE and is_plain
     return with_metrics(inversion, inversion.model.domain.content(image).float() if is_tensor else None)
 
 

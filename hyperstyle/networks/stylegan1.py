@@ -153,9 +153,16 @@ class StyleGan1(StyleGenerator):
         return self.block(spec).modulation
 
     def _synthesize(
-        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
+        self,
+        styles: Styles,
+        changes: WeightChanges,
+        noise: Sequence[Tensor | None],
+        modulation: Modulation,
+        until: LayerSpec | None,
     ) -> Tensor:
         x = self.constant.expand(len(styles[self.layers[0].name]), -1, -1, -1)
         for spec, noise_map in zip(self.layers, noise, strict=True):
             x = self.block(spec)(x, styles[spec.name], noise_map, self.blur)
+            if spec is until:
+                return x
         return self.to_rgb(x)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hyperstyle.align import crop, paste_back
-from hyperstyle.align.paste import _photo_scale, paste_all
+from hyperstyle.align.paste import PastedFace, _photo_scale, paste_all
 from hyperstyle.align.seam import Frame
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
 from hyperstyle.images import save_image
@@ -273,8 +273,25 @@ def test_faces_put_back_together_are_those_put_back_one_after_the_other(mode: st
     expected = photo
     for edited, quad, reference in faces:
         expected = paste_back(expected, edited, quad, reference=reference)
-    assert paste_all(photo, faces).tobytes() == expected.tobytes()
+    assert paste_all(photo, [PastedFace(*face) for face in faces]).tobytes() == expected.tobytes()
     assert photo.tobytes() == before
+
+
+@pytest.mark.parametrize("mode", ["difference", "replace"])
+def test_a_mask_limits_what_is_put_back(mode: Literal["difference", "replace"]) -> None:
+    photo, (edited, reference) = waves(300, 240, 25), torch.rand(2, 3, 64, 64) * 0.6 - 0.3  # nothing is clipped
+    unedited = reference if mode == "difference" else None
+
+    def pasted(mask: torch.Tensor | None) -> npt.NDArray[np.int64]:
+        out = paste_back(photo, edited, QUADS["enlarged"], reference=unedited, mode=mode, mask=mask)
+        return np.asarray(out, dtype=np.int64) - np.asarray(photo)
+
+    whole = pasted(None)
+    assert (pasted(torch.ones(1, 64, 64)) == whole).all()
+    assert not pasted(torch.zeros(1, 64, 64)).any()
+    assert abs(pasted(torch.full((1, 64, 64), 0.5)) - whole / 2).max() <= 0.75
+    with pytest.raises(ImageError, match=r"The mask has the shape \[64, 64\] and the edited crop is 64 x 64 px"):
+        pasted(torch.ones(64, 64))
 
 
 def test_a_crop_is_enlarged_to_a_bounded_size_and_never_reduced_for_it() -> None:
@@ -287,13 +304,13 @@ _PEAK = """
 import resource, sys
 import torch
 from PIL import Image
-from hyperstyle.align.paste import paste_all
+from hyperstyle.align.paste import PastedFace, paste_all
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 def pasted(side):
     photo = Image.new(sys.argv[1], (side, side))
     quads = [[(x, x), (x, x + side // 3), (x + side // 3, x + side // 3), (x + side // 3, x)] for x in (0, side // 2)]
-    return paste_all(photo, [(torch.ones(3, 64, 64), quad, -torch.ones(3, 64, 64)) for quad in quads])
+    return paste_all(photo, [PastedFace(torch.ones(3, 64, 64), quad, -torch.ones(3, 64, 64)) for quad in quads])
 pasted(200)
 before = peak()
 pasted(6000)

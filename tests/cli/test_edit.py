@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,8 +15,11 @@ from PIL import Image
 from hyperstyle.cli import main
 from hyperstyle.edits import DirectionEdit, EditInfo, save_edit
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.strips import grid
+from hyperstyle.inversion.strips import grid, strip
 from hyperstyle.inverter import HyperStyleInverter
+
+if TYPE_CHECKING:
+    from conftest import Portrait
 
 Captured = pytest.CaptureFixture[str]
 
@@ -327,3 +332,75 @@ class TestSeveral:
     def test_one_image_goes_into_a_folder_that_is_there(self, tiny_model_dir: Path, people: list[Path]) -> None:
         assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2", "--out", "people") == 0
         assert Path("people/me_edited.png").exists()
+
+
+# ---- masks ----
+
+
+def test_edits_are_limited_to_what_is_white_in_an_image(tiny_model_dir: Path, inverted: Path) -> None:
+    mask = Image.new("L", (32, 32))
+    mask.paste(255, (0, 0, 16, 32))
+    mask.save("mask.png")
+    flags = ["--edit", "age=2", "--edit", "smile=1", "--mask", "mask.png"]
+    assert edit(tiny_model_dir, "me.safetensors", *flags, "--out", "left.png") == 0
+    assert edit(tiny_model_dir, "me.png", *flags, "--align", "no") == 0
+    inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+    expected = Inversion.load("me.safetensors", inverter).edit(age=2, smile=1, mask=mask).image
+    for name in ("left.png", "me_edited.png"):
+        with Image.open(name) as shown:
+            assert shown.tobytes() == expected.tobytes()
+    assert (
+        edit(tiny_model_dir, "me.safetensors", "--edit", "age=0:2:2", "--mask", "mask.png", "--out", "strip.png") == 0
+    )
+    with Image.open("strip.png") as shown:
+        limited = strip(Inversion.load("me.safetensors", inverter), "age", [0, 2], mask="mask.png")
+        assert shown.tobytes() == limited.tobytes()
+
+
+def test_a_region_of_a_photo_is_edited_and_pasted_back(
+    tiny_model_dir: Path, in_tmp_path: Path, portrait: Portrait
+) -> None:
+    photo, points = portrait(1, (160, 200))
+    photo.save("me.png")
+    np.save("points.npy", points)
+    flags = ["--edit", "age=2", "--mask", "mouth", "--landmarks", "points.npy", "--paste-back"]
+    assert edit(tiny_model_dir, "me.png", *flags) == 0
+    inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+    expected = inverter.invert("me.png", landmarks=points).edit("age", 2, mask="mouth").paste_back()
+    with Image.open("me_edited.png") as shown:
+        assert shown.tobytes() == expected.tobytes()
+        changed = (np.asarray(shown) != np.asarray(photo)).any(axis=2)
+    assert 0 < changed.mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--edit", "age=2", "--mask", "mouht"],
+            "the mask 'mouht' is neither a region of the face nor a file. Available",
+        ),
+        (["--edit", "age=2", "--mask", "small.png"], "The mask is 20 x 20 px and the reconstruction 32 x 32 px"),
+        (["--edit", "age=2", "--mask", "black.png"], "The mask is empty"),
+        (["--edit", "age=2", "--mask", "me.safetensors"], "me.safetensors"),
+        (["--edit", "age=2", "--mask", "black.png", "--out", "black.png"], "black.png"),
+    ],
+)
+def test_what_is_no_mask_is_one_line(
+    tiny_model_dir: Path, inverted: Path, flags: list[str], message: str, capsys: Captured
+) -> None:
+    Image.new("L", (20, 20), 255).save("small.png")
+    Image.new("L", (32, 32)).save("black.png")
+    before = sorted(path.name for path in inverted.iterdir())
+    assert edit(tiny_model_dir, "me.safetensors", *flags) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in inverted.iterdir()) == before
+
+
+def test_clips_take_no_mask(tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured) -> None:
+    Path("frames").mkdir()
+    Image.new("RGB", (32, 32)).save("frames/0.png")
+    assert edit(tiny_model_dir, "frames", "--clip", "--edit", "age=2", "--mask", "mouth") == 2
+    assert "--mask: not for folders of frames and clips" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.synthesis import render, synthesize
+from hyperstyle.inversion.synthesis import baked, render, synthesize
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks import cpu
 from hyperstyle.networks.cpu.offsets import FastOffsets
@@ -125,3 +125,26 @@ def test_the_cpu_form_is_chosen_on_a_cpu_without_gradients_and_for_stylegan2_alo
         fused = synthesize(generator, generator.styles(w))
         assert calls == [generator]
     torch.testing.assert_close(fused, by_modules, rtol=0, atol=2e-5)
+
+
+def test_a_baked_generator_renders_the_image_of_the_whole_state(batch: Inversion) -> None:
+    model = batch.model
+    tuned = {n: p.detach() * 1.1 for n, p in model.generator.named_parameters() if n.startswith("convs.0.conv")}
+    residuals = OffsetCodes.of_dense({"b8.conv1": torch.randn_like(model.generator.weight("b8.conv1"))[None] * 0.1})
+    state = batch[0].edit("age", 1).state
+    state = replace(state, overrides=replace(state.overrides, tuned=(tuned,), residuals=residuals))
+    generator, rest = baked(model, state)
+    assert rest.offset_codes is None
+    assert not rest.overrides
+    image = render(model, state)
+    torch.testing.assert_close(render(model, rest, generator=generator), image, rtol=0, atol=1e-5)
+    assert (image - batch[0].edit("age", 1).tensor).abs().max() > 1e-2
+
+
+def test_maps_of_a_layer_are_those_of_the_image(batch: Inversion) -> None:
+    maps = render(batch.model, batch.state, until="b16.conv1")
+    assert maps.shape[2:] == (16, 16)
+    with_gradients = render(batch.model, batch.state, differentiable=True, until="b16.conv1")
+    torch.testing.assert_close(maps, with_gradients, rtol=0, atol=1e-5)
+    plain = batch.model.generator(batch.w, until="b16.conv1")
+    assert (maps - plain).abs().max() > 1e-4  # the offsets are in them

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.errors import InversionError
+from hyperstyle.errors import EditWarning, InversionError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import registry
 
@@ -118,6 +119,18 @@ def test_edits_move_it_and_undo_themselves(two: Inversion) -> None:
     same(strip.tensor[1:2], two[0].tensor)
     assert (strip.tensor[0] - strip.tensor[2]).abs().max() > 1e-3
     same(two.edit("smile", 2).edit("smile", -2).tensor, two.tensor)
+
+
+def test_a_point_of_it_is_dragged(two: Inversion, able: HyperStyleInverter, tmp_path: Path) -> None:
+    steps: list[Step] = []
+    with pytest.warns(EditWarning, match="px are left"):
+        dragged = two[1].drag([((8, 20), (20, 20))], steps=3, callback=steps.append)
+    same(steps[0].image, two[1].tensor)  # the image that is dragged is that of the method
+    assert (dragged.tensor - two[1].tensor).abs().max() > 1e-3
+    rest = [value for value in dragged.state.tensors if value is not dragged.w]
+    assert all(torch.equal(a, b) for a, b in zip(rest, two[1].state.tensors[1:], strict=True))
+    dragged.save(tmp_path / "it.safetensors")
+    assert torch.equal(Inversion.load(tmp_path / "it.safetensors", able).tensor, dragged.tensor)
 
 
 def test_interpolation_and_mixing_lead_from_one_to_the_other(two: Inversion) -> None:

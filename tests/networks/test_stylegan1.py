@@ -54,6 +54,16 @@ def test_codes_become_images_within_the_range(generator: StyleGan1, w: Tensor) -
     assert not torch.allclose(image[0], image[1], atol=1e-3)
 
 
+@pytest.mark.parametrize("layer", ["b4.const", "b8.conv1", "b16.conv1"])
+def test_synthesis_until_a_layer_gives_its_maps(generator: StyleGan1, w: Tensor, layer: str) -> None:
+    outputs: list[Tensor] = []
+    block = generator.block(generator.layer(layer))
+    hook = block.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    generator(w)
+    hook.remove()
+    assert torch.equal(generator(w, until=layer), outputs[0])
+
+
 def test_every_row_feeds_one_layer(generator: StyleGan1, w: Tensor) -> None:
     before, moved = generator.styles(w), w.clone()
     moved[:, 3] += 1

@@ -83,7 +83,12 @@ class StyleGenerator(nn.Module, ABC):
 
     @abstractmethod
     def _synthesize(
-        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
+        self,
+        styles: Styles,
+        changes: WeightChanges,
+        noise: Sequence[Tensor | None],
+        modulation: Modulation,
+        until: LayerSpec | None,
     ) -> Tensor:
         """`synthesize` of checked styles: `changes` are offsets and residuals, `noise` has a map for each layer."""
 
@@ -166,6 +171,7 @@ class StyleGenerator(nn.Module, ABC):
         random: torch.Generator | None = None,
         modulation: Modulation = "weights",
         residuals: Offsets | None = None,
+        until: str | int | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
 
@@ -180,15 +186,22 @@ class StyleGenerator(nn.Module, ABC):
                 styles never act on weights. Without gradients on a CPU `networks.cpu.synthesize` computes the images
                 of a StyleGAN2 in half the time.
             residuals: layer name -> residual (HyperInverter), of the shapes of offsets.
+            until: a layer with feature maps (not toRGB): its output [B,C,r,r], noise, bias and activation included, is
+                returned in place of the image, and no later layer is run.
 
         Raises:
             ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, or
-                for a generator that takes none (`takes_offsets`), an unknown noise mode, or noise maps of a wrong
-                number or shape.
+                for a generator that takes none (`takes_offsets`), an unknown noise mode, noise maps of a wrong number
+                or shape, or an `until` that is no layer, or toRGB.
         """
         changes = offsets or {}, residuals or {}
         maps = self.check_inputs(styles, changes, noise, random)
-        return self._synthesize(styles, changes, maps, modulation)
+        last = None if until is None else self.layer(until)
+        if last is not None and last.torgb:
+            raise ConfigError(
+                f"the output of {last.name} is colors: expected a layer with feature maps, such as b4.conv1."
+            )
+        return self._synthesize(styles, changes, maps, modulation, last)
 
     def forward(self, w: Tensor, offsets: Offsets | None = None, **options: Any) -> Tensor:
         """Latent codes [B,L,D] or [B,D] -> images [B,3,size,size]: `synthesize(styles(w), offsets, **options)`."""

@@ -87,7 +87,12 @@ class Generator(StyleGenerator):
         return self.style(z)
 
     def _synthesize(
-        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
+        self,
+        styles: Styles,
+        changes: WeightChanges,
+        noise: Sequence[Tensor | None],
+        modulation: Modulation,
+        until: LayerSpec | None,
     ) -> Tensor:
         batch, maps = len(styles[self.layers[0].name]), iter(noise)
         x = self.input.input.expand(batch, -1, -1, -1)  # [B,C,4,4]
@@ -99,6 +104,8 @@ class Generator(StyleGenerator):
                 image = self.block(spec)(x, style, change, image, modulation)
             else:
                 x = self.block(spec)(x, style, change, next(maps), modulation)
+            if spec is until:
+                return x
         return image
 
     def change(self, spec: LayerSpec, changes: WeightChanges, batch: int) -> Change:

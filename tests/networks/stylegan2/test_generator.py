@@ -114,6 +114,29 @@ def test_synthesize_of_styles_is_the_whole_generator(modulation: Any) -> None:
     assert torch.equal(image, generator.synthesize(generator.styles(w), offsets, modulation=modulation))
 
 
+@pytest.mark.parametrize("layer", ["b4.conv1", "b16.conv0", 6, "b32.conv1"])
+def test_synthesis_until_a_layer_gives_its_maps_and_runs_no_later_one(layer: Any) -> None:
+    generator, w = build(), torch.randn(2, 8, 16)
+    spec, outputs = generator.layer(layer), []
+    hook = generator.block(spec).register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    offsets = some_offsets(generator, 2)
+    generator(w, offsets)
+    hook.remove()
+    for later in generator.layers[spec.index + 1 :]:
+        generator.block(later).register_forward_pre_hook(lambda *_: pytest.fail("a later layer was run"))
+    maps = generator(w, offsets, until=layer)
+    assert torch.equal(maps, outputs[0])
+    assert maps.shape == (2, spec.channels_out, spec.resolution, spec.resolution)
+
+
+def test_the_maps_of_colors_and_unknown_layers_are_refused() -> None:
+    generator, w = build(16), torch.randn(1, 6, 16)
+    with pytest.raises(ConfigError, match=r"b8\.torgb is colors: expected a layer with feature maps"):
+        generator(w, until="b8.torgb")
+    with pytest.raises(ConfigError, match=r"no layer 'b32\.conv1'"):
+        generator(w, until="b32.conv1")
+
+
 def test_a_w_code_is_the_same_row_for_every_layer() -> None:
     generator, w = build().double(), torch.randn(2, 16).double()
     torch.testing.assert_close(generator(w), generator(w[:, None].repeat(1, 8, 1)), atol=1e-12, rtol=0)
