@@ -1,43 +1,27 @@
-"""What the page does, as functions from sessions and plain values to the same: no Gradio, no state of its own.
-
-Images that are shown are enlarged or reduced to a size that fills the page; those that are downloaded are not.
-"""
+"""What the page does, as functions from sessions and plain values to the same: no Gradio, no state of its own."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops
 
 from hyperstyle.align.prepare import Prepared, prepare
-from hyperstyle.align.source import photo_of
-from hyperstyle.app import words
+from hyperstyle.app import views, words
 from hyperstyle.app.notices import collected_warnings
 from hyperstyle.app.sessions import MAX_HISTORY, Session
-from hyperstyle.errors import ConfigError, HyperStyleError, ImageError, InversionError
-from hyperstyle.images import ImageSource, load_photo, save_image, to_images
+from hyperstyle.domain import REGIONS
+from hyperstyle.errors import ConfigError, HyperStyleError, ImageError, InversionError, did_you_mean
+from hyperstyle.images import ImageSource, load_photo, to_images
 from hyperstyle.images.formats import open_image
-from hyperstyle.images.load import reduce_to
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.strips import animate, photos, strip
 from hyperstyle.inverter import HyperStyleInverter
 
-View = Literal["face", "photo"]
-
-FACE_SIZE = 512
-"""Longer side, in pixels, at which a face is shown at least."""
-
-PHOTO_SIZE = 1024
-"""Longer side, in pixels, at which a whole photo is shown at most."""
-
-_OUTLINE, _CHOSEN = (148, 163, 184), (99, 102, 241)
-_STRIP, _FRAMES = 5, 24  # images of a strip, frames of an animation
-_STRIP_CELL = 256  # pixels
+PAINTED = "painted"
+"""The area that the visitor painted."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +30,7 @@ class Limits:
 
     Attributes:
         megapixels: of the largest photo.
-        steps: of an inversion.
+        steps: of an inversion or a drag.
     """
 
     megapixels: float = 50.0
@@ -116,44 +100,6 @@ def largest_face(faces: Sequence[Prepared]) -> int:
     return max(range(len(faces)), key=area)
 
 
-def outlined(session: Session, size: int = PHOTO_SIZE) -> Image.Image:
-    """The photo, reduced to `size` pixels at most, with the square around each face; that of the chosen one stands out.
-
-    Raises InversionError where there is no photo.
-    """
-    if session.photo is None:
-        raise InversionError("There is no photo to show: load one.")
-    shown = reduce_to(session.photo.convert("RGB"), size)
-    scale = shown.width / session.photo.width
-    draw = ImageDraw.Draw(shown)
-    width = max(round(max(shown.size) / 160), 2)
-    order = sorted(range(len(session.faces)), key=lambda i: i == session.face)  # the chosen one over the others
-    for i in order:
-        placement = session.faces[i].source.placement
-        if placement is None:
-            continue
-        corners = [tuple((corner + 0.5) * scale) for corner in placement.footprint]
-        draw.line([*corners, corners[0], corners[1]], fill=_CHOSEN if i == session.face else _OUTLINE, width=width)
-    return shown
-
-
-def face_at(session: Session, x: float, y: float, size: int = PHOTO_SIZE) -> int | None:
-    """The face whose square has this point of the image by `outlined`, the smallest of several; None for none."""
-    if session.photo is None:
-        return None
-    point = np.array([x, y]) * max(max(session.photo.size) / size, 1.0)
-    hits = []
-    for i, face in enumerate(session.faces):
-        if face.source.placement is not None:
-            corners = face.source.placement.footprint  # [4,2], counterclockwise on the screen
-            edges = np.roll(corners, -1, axis=0) - corners
-            to_point = point - corners
-            sides = edges[:, 0] * to_point[:, 1] - edges[:, 1] * to_point[:, 0]
-            if (sides >= 0).all() or (sides <= 0).all():
-                hits.append((float(np.prod(np.ptp(corners, axis=0))), i))
-    return min(hits)[1] if hits else None
-
-
 def invert(
     inverter: HyperStyleInverter,
     session: Session,
@@ -185,18 +131,21 @@ def invert(
         raise InversionError("There is no photo to invert: load one.")
     if not 0 <= chosen < len(session.faces):
         raise InversionError(f"Face {chosen + 1} is not there: {len(session.faces)} were found.")
-    most = (limits or Limits()).steps
-    if steps is not None and not 0 <= steps <= most:
-        raise ConfigError(f"{steps} steps: this page takes 0 to {most}.")
+    _check_steps(steps, limits or Limits())
 
     def show(step: Any) -> None:
         if callback is not None:
             shown = inverter.model.domain.content(step.image)
-            callback(step.step, step.steps, _enlarged(to_images(shown)[0]))
+            callback(step.step, step.steps, views.enlarged(to_images(shown)[0]))
 
     with collected_warnings() as warnings:
         inversion = inverter.invert(session.faces[chosen], method=method, steps=steps, callback=show)
     return replace(session, face=chosen, history=(inversion,), warnings=(*session.warnings, *warnings))
+
+
+def _check_steps(steps: int | None, limits: Limits) -> None:
+    if steps is not None and not 0 <= steps <= limits.steps:
+        raise ConfigError(f"{steps} steps: this page takes 0 to {limits.steps}.")
 
 
 def open_inversion(inverter: HyperStyleInverter, path: str, name: str, session: Session | None) -> Session:
@@ -223,19 +172,99 @@ def open_inversion(inverter: HyperStyleInverter, path: str, name: str, session: 
 # ---- edits ----
 
 
-def edited(session: Session, edits: Mapping[str, float], text: tuple[str, float] | None = None) -> Inversion:
+def edited(
+    session: Session, edits: Mapping[str, float], text: tuple[str, float] = ("", 0.0), *, area: str = ""
+) -> Inversion:
     """The session's inversion after all edits that are not 0, and after one in words.
 
+    Args:
+        session: has the inversion.
+        edits: names and strengths.
+        text: what it should look like, and how much.
+        area: where it may change: "" for everywhere, a region of the face, or `PAINTED`.
+
     Raises:
-        InversionError: nothing was inverted. EditError: an unknown edit, or a strength that is not finite.
+        InversionError: nothing was inverted, or painted. EditError: an unknown edit, or a strength that is not finite.
+        ConfigError: another area. HyperStyleError: what `Inversion.edit` raises of a mask.
     """
     inversion = session.inversion
+    mask = mask_of(session, area)
     for name, strength in edits.items():
         if strength != 0:
-            inversion = inversion.edit(name, strength)
-    if text is not None and text[0].strip() and text[1] != 0:
-        inversion = inversion.edit(text=text[0].strip(), strength=text[1])
+            inversion = inversion.edit(name, strength, mask=mask)
+    if text[0].strip() and text[1] != 0:
+        inversion = inversion.edit(text=text[0].strip(), strength=text[1], mask=mask)
     return inversion
+
+
+def mask_of(session: Session, area: str) -> str | Image.Image | None:
+    """An area as the `mask` of the library. Raises InversionError where nothing is painted, ConfigError for others."""
+    if area in ("", None):
+        return None
+    if area == PAINTED:
+        if session.painted is None:
+            raise InversionError("Nothing is painted yet: paint where the face may change.")
+        return session.painted
+    if area not in REGIONS:  # the library takes names of files too
+        raise ConfigError(f"There is no area {area!r}. {did_you_mean(area, REGIONS)}")
+    return area
+
+
+def with_painted(session: Session, layers: Sequence[str]) -> Session:
+    """The session with what was painted as its area.
+
+    Args:
+        session: has the inversion.
+        layers: files of images whose opaque pixels are painted, in front of the face as it is shown.
+
+    Raises:
+        InversionError: there is nothing painted. ImageError: a file is no image.
+    """
+    size = session.inversion.image.size
+    painted = Image.new("L", size)
+    for layer in layers:
+        image = load_photo(layer)
+        alpha = image.getchannel("A") if image.mode == "RGBA" else Image.new("L", image.size)
+        painted = ImageChops.lighter(painted, alpha.resize(size, Image.Resampling.BILINEAR))
+    if painted.getbbox() is None:
+        raise InversionError("Nothing is painted yet: paint where the face may change.")
+    return replace(session, painted=painted)
+
+
+def dragged(
+    session: Session,
+    inversion: Inversion,
+    moves: Sequence[tuple[tuple[float, float], tuple[float, float]]],
+    *,
+    area: str = "",
+    steps: int | None = None,
+    limits: Limits | None = None,
+    callback: Callable[[int, int, Image.Image], None] | None = None,
+) -> tuple[Session, list[str]]:
+    """The session that goes on with `inversion` after points of it were dragged, and the library's warnings.
+
+    Args:
+        session: in whose history the result is put.
+        inversion: the session's, edited.
+        moves: see `Inversion.drag`, in pixels of the reconstruction.
+        area: as of `edited`.
+        steps: see `Inversion.drag`.
+        limits: of the steps.
+        callback: as of `invert`.
+
+    Raises:
+        ConfigError, InversionError: see `Inversion.drag` and `edited`.
+    """
+
+    def show(step: Any) -> None:
+        if callback is not None:
+            shown = inversion.model.domain.content(step.image)
+            callback(step.step, step.steps, views.enlarged(to_images(shown)[0]))
+
+    _check_steps(steps, limits or Limits())
+    with collected_warnings() as warnings:
+        result = inversion.drag(moves, mask=mask_of(session, area), steps=steps, callback=show)
+    return continued_with(session, result), warnings
 
 
 def continued_with(session: Session, inversion: Inversion) -> Session:
@@ -257,85 +286,3 @@ def undone(session: Session) -> Session:
 def started_over(session: Session) -> Session:
     """The session as it was after the inversion."""
     return replace(session, history=session.history[:1])
-
-
-# ---- images ----
-
-
-def before_and_after(session: Session, inversion: Inversion, view: View = "face") -> tuple[Image.Image, Image.Image]:
-    """Two images of one size: what was inverted and its edited reconstruction, or both within the photo.
-
-    Raises:
-        InversionError: view="photo" without a photo, or for an image that was not cut out of one.
-    """
-    if view == "photo":
-        after = inversion.paste_back()
-        photo, _ = photo_of(inversion.sources, 1)
-        pair = (photo.convert("RGB"), after.convert("RGB"))
-        return reduce_to(pair[0], PHOTO_SIZE), reduce_to(pair[1], PHOTO_SIZE)
-    first = session.history[0]
-    before = to_images(first.crop)[0] if first.crop is not None else first.image
-    after = _enlarged(inversion.image)
-    return before.resize(after.size, Image.Resampling.BICUBIC), after
-
-
-def has_photo(session: Session) -> bool:
-    """Whether the face was cut out of a photo that is there, so that it can be pasted back."""
-    sources = session.history[0].sources if session.history else ()
-    return bool(sources) and sources[0].placement is not None and sources[0].photo is not None
-
-
-def edit_strip(inverter: HyperStyleInverter, inversion: Inversion, name: str) -> Image.Image:
-    """A labeled row of images over the range of an edit. Raises EditError for an unknown one."""
-    return strip(inversion, name, list(_range(inverter, name, _STRIP)), cell=_STRIP_CELL)
-
-
-def edit_animation(
-    inverter: HyperStyleInverter, inversion: Inversion, name: str, path: Path, view: View = "face"
-) -> None:
-    """Writes a WebP animation over the range of an edit and back. Raises EditError for an unknown one."""
-    frames = inversion.edit(name, _range(inverter, name, _FRAMES))
-    if view == "photo":
-        animate(photos(inversion, frames), path, longest=FACE_SIZE)
-    else:
-        animate([_enlarged(image) for image in frames.images], path, longest=FACE_SIZE)
-
-
-def _range(inverter: HyperStyleInverter, name: str, count: int) -> tuple[float, ...]:
-    """`count` strengths over the range of one of the model's edits."""
-    if name not in inverter.edits:
-        raise ConfigError(f"There is no edit {name!r} to show: choose one of the list.")
-    info = inverter.edits[name].info
-    return tuple(float(value) for value in np.linspace(info.low, info.high, count))
-
-
-def _enlarged(image: Image.Image) -> Image.Image:
-    """The image with its longer side at `FACE_SIZE` pixels at least."""
-    scale = FACE_SIZE / max(image.size)
-    if scale <= 1:
-        return image
-    size = (round(image.width * scale), round(image.height * scale))
-    return image.resize(size, Image.Resampling.BICUBIC)
-
-
-# ---- downloads ----
-
-
-def saved(session: Session, inversion: Inversion, kind: Literal["image", "photo", "inversion"], folder: Path) -> Path:
-    """Writes what is shown as a file into a new folder inside `folder`: the face, the whole photo, or the inversion.
-
-    Raises:
-        InversionError: kind="photo" for an image that was not cut out of a photo. HyperStyleError: a full disk.
-    """
-    if kind == "inversion":
-        path = new_file(folder, f"{session.stem}.safetensors")
-        inversion.save(path)
-        return path
-    path = new_file(folder, f"{session.stem}_{'edited' if kind == 'image' else 'photo'}.png")
-    save_image(inversion.image if kind == "image" else inversion.paste_back(), path)
-    return path
-
-
-def new_file(folder: Path, name: str) -> Path:
-    """A path of this name that nobody else has or guesses: in a new folder inside `folder`."""
-    return Path(tempfile.mkdtemp(dir=folder)) / name

@@ -1,4 +1,4 @@
-"""Named endpoints for programs, called by `gradio_client`: /invert, /edit and /paste_back.
+"""Named endpoints for programs, called by `gradio_client`: /invert, /edit, /drag and /paste_back.
 
 A client has a session of its own, as an open page has: `/invert` opens a photo in it, and the others work on that.
 Images come back as PNG files in their own size.
@@ -14,7 +14,8 @@ import gradio as gr
 from PIL import Image
 
 from hyperstyle.app import actions
-from hyperstyle.app.handlers import Handlers, Upload, readable, session_key
+from hyperstyle.app.answers import readable
+from hyperstyle.app.handlers import Handlers, Upload, session_key
 from hyperstyle.errors import ConfigError
 
 
@@ -50,15 +51,28 @@ class Endpoints:
         }
         return session.inversion.image, report
 
-    def edit(self, request: gr.Request, edits: Any) -> Image.Image:
-        """The face after edits, {"age": 2, "smile": -1}."""
+    def edit(self, request: gr.Request, edits: Any, area: str) -> Image.Image:
+        """The face after edits, {"age": 2, "smile": -1}, everywhere or in an area such as "mouth"."""
         session = self.handlers.sessions.get(session_key(request))
-        return actions.edited(session, _strengths(edits)).image
+        return actions.edited(session, _strengths(edits), area=area or "").image
 
-    def paste_back(self, request: gr.Request, edits: Any) -> Image.Image:
+    def paste_back(self, request: gr.Request, edits: Any, area: str) -> Image.Image:
         """The whole photo with the edited face in it."""
         session = self.handlers.sessions.get(session_key(request))
-        return actions.edited(session, _strengths(edits)).paste_back()
+        return actions.edited(session, _strengths(edits), area=area or "").paste_back()
+
+    def drag(
+        self, request: gr.Request, moves: Any, area: str, steps: float | None
+    ) -> tuple[Image.Image, dict[str, Any]]:
+        """The face after points of it were moved, which the session goes on with, and {warnings}."""
+        session = self.handlers.sessions.get(session_key(request))
+        count = None if steps is None else int(steps)
+        limits = self.handlers.limits
+        session, warnings = actions.dragged(
+            session, session.inversion, moves or (), area=area or "", steps=count, limits=limits
+        )
+        self.handlers.sessions.put(session_key(request), session)
+        return session.inversion.image, {"warnings": warnings}
 
 
 def add(handlers: Handlers) -> None:
@@ -69,12 +83,14 @@ def add(handlers: Handlers) -> None:
         face = gr.Number(None, label="face", precision=0)
         method = gr.Textbox("", label="method")
         steps = gr.Number(None, label="steps", precision=0)
-        edits = gr.JSON({}, label="edits")
+        edits, moves = gr.JSON({}, label="edits"), gr.JSON([], label="moves")
+        area = gr.Textbox("", label="area")
         image, report = gr.Image(label="image", format="png", interactive=False), gr.JSON(label="report")
         calls: Sequence[tuple[str, Callable[..., Any], Sequence[Any], Sequence[Any], str]] = (
             ("invert", api.invert, [photo, face, method, steps], [image, report], "heavy"),
-            ("edit", api.edit, [edits], [image], "light"),
-            ("paste_back", api.paste_back, [edits], [image], "light"),
+            ("edit", api.edit, [edits, area], [image], "light"),
+            ("paste_back", api.paste_back, [edits, area], [image], "light"),
+            ("drag", api.drag, [moves, area, steps], [image, report], "heavy"),
         )
         for name, answer, inputs, outputs, queue in calls:
             gr.Button(name).click(

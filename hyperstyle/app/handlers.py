@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import html
-import inspect
-import logging
-import queue
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,80 +10,17 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from hyperstyle.app import actions, words
+from hyperstyle.app import actions, points, views, words
 from hyperstyle.app.actions import Limits
+from hyperstyle.app.answers import in_background
 from hyperstyle.app.notices import collected_warnings
 from hyperstyle.app.sessions import Session, Sessions
 from hyperstyle.errors import ConfigError, HyperStyleError, InversionError
 from hyperstyle.images import example_photo
 from hyperstyle.inverter import HyperStyleInverter
 
-_log = logging.getLogger(__name__)
-
 Upload = Mapping[str, Any] | None
 """An uploaded file as Gradio describes it, not opened: "path" and "orig_name". It is checked to be an upload."""
-
-
-def readable(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """The same answer, but every error is a message on the page; unexpected ones are logged and say so."""
-
-    def shown(error: Exception) -> Any:
-        if isinstance(error, gr.Error):
-            return error
-        if isinstance(error, HyperStyleError):
-            message = words.error_text(error)
-        else:
-            _log.exception("an answer of the page failed", exc_info=error)
-            message = "Something went wrong on the server, which is not your fault. Its log says what."
-        # The page shows messages as HTML, and they quote names of files.
-        return gr.Error(
-            html.escape(message, quote=False), title="That did not work", print_exception=False, duration=12
-        )
-
-    if inspect.isgeneratorfunction(answer):
-
-        @functools.wraps(answer)
-        def answer_in_parts(*args: Any, **named: Any) -> Iterator[Any]:
-            try:
-                yield from answer(*args, **named)
-            except Exception as error:
-                raise shown(error) from error
-
-        return answer_in_parts
-
-    @functools.wraps(answer)
-    def answer_at_once(*args: Any, **named: Any) -> Any:
-        try:
-            return answer(*args, **named)
-        except Exception as error:
-            raise shown(error) from error
-
-    return answer_at_once
-
-
-def in_background(work: Callable[[Callable[..., None]], Any]) -> Iterator[Any]:
-    """Runs `work(report)` in a thread and yields what it reports, the newest only; then ("done", its result).
-
-    Raises what `work` raises.
-    """
-    reports: queue.Queue[Any] = queue.Queue()
-
-    def run() -> None:
-        try:
-            reports.put(("done", work(lambda *values: reports.put(("step", values)))))
-        except BaseException as error:
-            reports.put(("error", error))
-
-    threading.Thread(target=run, daemon=True).start()
-    while True:
-        kind, value = reports.get()
-        while kind == "step" and not reports.empty():
-            kind, value = reports.get()
-        if kind == "error":
-            raise value
-        yield kind, value
-        if kind == "done":
-            return
 
 
 @dataclass(frozen=True)
@@ -147,7 +78,7 @@ class Handlers:
             yield {"status": words.done(words.error_text(error)), "photo": gr.update(value=None)}
             raise
         self.sessions.put(session_key(request), session)
-        yield {"outlined": actions.outlined(session), **_faces_update(session)}
+        yield {"outlined": views.outlined(session), **_faces_update(session)}
         yield from self._invert(session, None, method, steps, request)
 
     def choose_face(self, request: gr.Request, chosen: str, method: str, steps: str) -> Iterator[dict[str, Any]]:
@@ -161,7 +92,7 @@ class Handlers:
     ) -> Iterator[dict[str, Any]]:
         """Inverts the face that was clicked, unless it is the one that is open."""
         session = self.sessions.get(session_key(request))
-        number = actions.face_at(session, *event.index)
+        number = views.face_at(session, *event.index)
         if number is not None and number != session.face:
             yield from self._invert(session, number, method, steps, request)
 
@@ -209,44 +140,49 @@ class Handlers:
     def _opened(self, session: Session) -> dict[str, Any]:
         """All that changes when there is a new inversion to edit."""
         inversion = session.inversion
-        photo = {"outlined": actions.outlined(session)} if session.faces else {}
+        photo = {"outlined": views.outlined(session)} if session.faces else {}
         return {
             **photo,
             "status": words.done(words.quality(inversion) or f"{session.name} is open.", words.figures(inversion)),
             "notes": words.notes(session.warnings),
-            "result": actions.before_and_after(session, inversion),
-            "view": gr.update(value="face", visible=actions.has_photo(session)),
-            "download_photo": gr.update(visible=actions.has_photo(session)),
+            "result": views.before_and_after(session, inversion),
+            "view": gr.update(value="face", visible=views.has_photo(session)),
+            "download_photo": gr.update(visible=views.has_photo(session)),
             "again": gr.update(interactive=bool(session.faces)),
+            "moves": "",
+            "canvas": points.marked(inversion, ()),
+            "area": "",
+            "painting": gr.update(value=None, visible=False),
+            "paint": gr.update(visible=False),
             "is_open": True,
         }
 
     # ---- edits ----
 
-    def show(self, request: gr.Request, view: actions.View, *values: Any) -> dict[str, Any]:
+    def show(self, request: gr.Request, view: views.View, *values: Any) -> dict[str, Any]:
         """The image for the positions of the sliders."""
         session = self.sessions.get(session_key(request))
         with collected_warnings() as warnings:
             inversion = self._edited(session, values)
-            pair = actions.before_and_after(session, inversion, view)
+            pair = views.before_and_after(session, inversion, view)
         return {"result": pair, "notes": words.notes((*session.warnings, *warnings))}
 
     def _edited(self, session: Session, values: Sequence[Any]) -> Any:
-        """The inversion for a text, its strength and the positions of the sliders."""
-        text, strength, *positions = values
+        """The inversion for an area, a text, its strength and the positions of the sliders."""
+        area, text, strength, *positions = values
         edits = {name: float(value) for name, value in zip(self.names, positions, strict=True)}
-        return actions.edited(session, edits, (text or "", float(strength or 0)))
+        return actions.edited(session, edits, (text or "", float(strength or 0)), area=area)
 
-    def keep(self, request: gr.Request, view: actions.View, *values: Any) -> dict[str, Any]:
+    def keep(self, request: gr.Request, view: views.View, *values: Any) -> dict[str, Any]:
         """Takes what is shown as what is edited next; the sliders go back to 0."""
         session = self.sessions.get(session_key(request))
         return self._changed(actions.continued_with(session, self._edited(session, values)), view, request)
 
-    def undo(self, request: gr.Request, view: actions.View) -> dict[str, Any]:
+    def undo(self, request: gr.Request, view: views.View) -> dict[str, Any]:
         """Goes back to what was edited before the last `keep` or drag."""
         return self._changed(actions.undone(self.sessions.get(session_key(request))), view, request)
 
-    def reset(self, request: gr.Request, view: actions.View) -> dict[str, Any]:
+    def reset(self, request: gr.Request, view: views.View) -> dict[str, Any]:
         """All sliders back to 0."""
         return self._changed(self.sessions.get(session_key(request)), view, request)
 
@@ -255,17 +191,80 @@ class Handlers:
         hidden = gr.update(visible=False)
         return {"photo": gr.update(value=None, visible=True), "outlined": hidden, "faces": hidden, "another": hidden}
 
-    def start_over(self, request: gr.Request, view: actions.View) -> dict[str, Any]:
+    def start_over(self, request: gr.Request, view: views.View) -> dict[str, Any]:
         """Goes back to the inversion of the photo."""
         return self._changed(actions.started_over(self.sessions.get(session_key(request))), view, request)
 
-    def _changed(self, session: Session, view: actions.View, request: gr.Request) -> dict[str, Any]:
+    def _changed(
+        self, session: Session, view: views.View, request: gr.Request, warnings: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """All that changes when there is another inversion to edit of the same photo."""
         self.sessions.put(session_key(request), session)
         return {
-            "result": actions.before_and_after(session, session.inversion, view),
+            "notes": words.notes((*session.warnings, *warnings)),
+            "moves": "",
+            "canvas": points.marked(session.inversion, ()),
+            "result": views.before_and_after(session, session.inversion, view),
             "is_open": True,
             "undo": gr.update(interactive=len(session.history) > 1),
         }
+
+    # ---- areas and points ----
+
+    def choose_area(self, request: gr.Request, area: str, *values: Any) -> dict[str, Any]:
+        """Shows the brush, or hides it and shows the edits within the area."""
+        session = self.sessions.get(session_key(request))
+        if area == actions.PAINTED and session.painted is None:
+            image = points.marked(session.inversion, ())
+            return {"painting": gr.update(value=image, visible=True), "paint": gr.update(visible=True)}
+        hidden = gr.update(visible=area == actions.PAINTED)
+        view, *rest = values
+        return {**self.show(request, view, area, *rest), "painting": hidden, "paint": hidden}
+
+    def paint(self, request: gr.Request, painting: Mapping[str, Any] | None, *values: Any) -> dict[str, Any]:
+        """Takes what was painted as the area."""
+        session = self.sessions.get(session_key(request))
+        layers = [self.uploaded(layer)[0] for layer in (painting or {}).get("layers") or [] if layer]
+        session = actions.with_painted(session, layers)
+        self.sessions.put(session_key(request), session)
+        view, *rest = values
+        return self.show(request, view, actions.PAINTED, *rest)
+
+    def show_points(self, request: gr.Request, moves: str, *values: Any) -> dict[str, Any]:
+        """The image to click on, with the points so far."""
+        session = self.sessions.get(session_key(request))
+        return {"canvas": points.marked(self._edited(session, values), points.parse(moves))}
+
+    def click_point(self, request: gr.Request, event: gr.SelectData, moves: str, *values: Any) -> dict[str, Any]:
+        """Adds the point that was clicked: where one is, or where the last one is to go."""
+        size = max(self.inverter.model.domain.content_size)
+        text = points.with_point(moves, *points.from_shown(event.index, size))
+        return {"moves": text, **self.show_points(request, text, *values)}
+
+    def drag(self, request: gr.Request, moves: str, view: views.View, *values: Any) -> Iterator[dict[str, Any]]:
+        """Moves the points, with a preview of every step."""
+        session = self.sessions.get(session_key(request))
+        pairs = points.pairs(points.parse(moves))
+        inversion = self._edited(session, values)
+
+        def work(report: Callable[..., None]) -> tuple[Session, list[str]]:
+            return actions.dragged(session, inversion, pairs, area=values[0], callback=report)
+
+        yield {"drag_note": words.progress("Moving the points")}
+        for kind, value in in_background(work):
+            if kind == "step":
+                step, count, image = value
+                yield {"drag_note": words.progress("Moving the points", step, count), "canvas": image}
+            else:
+                yield {**self._changed(value[0], view, request, value[1]), "drag_note": ""}
+
+    def cancel_drag(self, request: gr.Request, moves: str, *values: Any) -> dict[str, Any]:
+        """The image as it was before a drag that was cancelled."""
+        return {**self.show_points(request, moves, *values), "drag_note": ""}
+
+    def clear_points(self, request: gr.Request, *values: Any) -> dict[str, Any]:
+        """No points."""
+        return {"moves": "", **self.show_points(request, "", *values)}
 
     # ---- images and files to take along ----
 
@@ -273,15 +272,15 @@ class Handlers:
         """A row of images over the range of an edit."""
         session = self.sessions.get(session_key(request))
         yield {"strip_note": words.progress("Making the strip")}
-        image = actions.edit_strip(self.inverter, self._edited(session, values), name)
+        image = views.edit_strip(self.inverter, self._edited(session, values), name)
         yield {"strip_note": "", "strip": gr.update(value=image, visible=True)}
 
-    def animate(self, request: gr.Request, name: str, view: actions.View, *values: Any) -> Iterator[dict[str, Any]]:
+    def animate(self, request: gr.Request, name: str, view: views.View, *values: Any) -> Iterator[dict[str, Any]]:
         """An animation over the range of an edit."""
         session = self.sessions.get(session_key(request))
         yield {"strip_note": words.progress("Making the animation")}
-        path = actions.new_file(self.folder, f"{session.stem}_{name}.webp")
-        actions.edit_animation(self.inverter, self._edited(session, values), name, path, view)
+        path = views.new_file(self.folder, f"{session.stem}_{name}.webp")
+        views.edit_animation(self.inverter, self._edited(session, values), name, path, view)
         yield {"strip_note": "", "strip": gr.update(value=str(path), visible=True)}
 
     def save_image(self, request: gr.Request, *values: Any) -> dict[str, Any]:
@@ -298,7 +297,7 @@ class Handlers:
 
     def _save(self, request: gr.Request, kind: Any, values: Sequence[Any]) -> dict[str, Any]:
         session = self.sessions.get(session_key(request))
-        path = actions.saved(session, self._edited(session, values), kind, self.folder)
+        path = views.saved(session, self._edited(session, values), kind, self.folder)
         return {"prepared": gr.update(value=str(path))}
 
     def leave(self, request: gr.Request) -> None:

@@ -14,9 +14,10 @@ from PIL import Image
 
 from hyperstyle.app import endpoints, words
 from hyperstyle.app.actions import Limits
-from hyperstyle.app.handlers import Handlers, readable, thumbnail
+from hyperstyle.app.answers import readable
+from hyperstyle.app.handlers import Handlers
+from hyperstyle.app.layout import photo_column, result_column, tools_column
 from hyperstyle.app.sessions import Sessions
-from hyperstyle.images.load import EXAMPLES
 from hyperstyle.inverter import HyperStyleInverter
 
 _FONTS = ("ui-sans-serif", "system-ui", "sans-serif")  # of the visitor's machine: none is fetched
@@ -63,6 +64,9 @@ class Parts:
     download_inversion: Any
     prepared: Any
     tools: Any
+    area: Any
+    painting: Any
+    paint: Any
     search: Any
     reset: Any
     keep: Any
@@ -70,6 +74,13 @@ class Parts:
     start_over: Any
     text: Any
     strength: Any
+    drag_tab: Any
+    canvas: Any
+    moves: Any
+    drag_note: Any
+    drag: Any
+    cancel: Any
+    clear: Any
     swept: Any
     make_strip: Any
     make_animation: Any
@@ -84,8 +95,8 @@ class Parts:
 
     @property
     def edits(self) -> list[Any]:
-        """What `Handlers` takes as the values of an edit: a text, its strength, and the sliders."""
-        return [self.text, self.strength, *self.sliders]
+        """What `Handlers` takes as the values of an edit: an area, a text, its strength, and the sliders."""
+        return [self.area, self.text, self.strength, *self.sliders]
 
 
 def build(
@@ -106,194 +117,16 @@ def build(
         gr.HTML(words.header(inverter.model.domain), elem_id="header", padding=False)
         with gr.Row(elem_id="studio"):
             with gr.Column(scale=3, min_width=280, elem_id="photo-column"):
-                first = _photo_column(inverter)
+                first = photo_column(inverter)
             with gr.Column(scale=5, min_width=340, elem_id="result-column"):
-                second = _result_column()
+                second = result_column()
             with gr.Column(scale=4, min_width=320, elem_id="tools-column"):
-                third = _tools_column(inverter, groups)
+                third = tools_column(inverter, groups)
         parts = Parts(**first, **second, **third)
         _connect(parts, handlers, is_rendered=inverter.model.domain.is_rendered)
         endpoints.add(handlers)
         page.unload(handlers.leave)
     return page
-
-
-def _photo_column(inverter: HyperStyleInverter) -> dict[str, Any]:
-    """Where a photo comes in."""
-    is_rendered = inverter.model.domain.is_rendered
-    gr.HTML(words.heading("Your photo"), padding=False)
-    parts: dict[str, Any] = {
-        "photo": gr.Image(
-            show_label=False,
-            label="Your photo",
-            sources=["upload", "webcam", "clipboard"],
-            placeholder="# Drop a portrait here\nor click to choose one",
-            height=230,
-            elem_id="photo",
-            buttons=[],
-        ),
-        "outlined": gr.Image(
-            visible=False,
-            interactive=False,
-            show_label=False,
-            label="Your photo",
-            alt_text="Your photo; a frame marks each face that was found",
-            buttons=[],
-            format="jpeg",
-            height=270,
-            elem_id="outlined",
-        ),
-        "faces": gr.Radio(visible=False, label="Which face?", elem_id="faces"),
-        "another": gr.Button("Use another photo", visible=False, size="sm", elem_id="another"),
-    }
-    if is_rendered:
-        gr.HTML(words.heading("Or try one of these"), padding=False)
-    parts["examples"] = gr.Gallery(
-        [(thumbnail(number), f"Portrait {number + 1}") for number in range(EXAMPLES)] if is_rendered else None,
-        columns=5,
-        rows=1,
-        height="auto",
-        object_fit="cover",
-        allow_preview=False,
-        show_label=False,
-        label="Example portraits",
-        buttons=[],
-        interactive=False,
-        format="jpeg",
-        visible=is_rendered,
-        elem_id="examples",
-    )
-    if is_rendered:
-        gr.HTML(words.model_note(), padding=False)
-    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        parts["method"] = gr.Dropdown(
-            [("Recommended", ""), *((name, name) for name in inverter.methods)],
-            value="",
-            label="Method",
-            info="How the face is rebuilt. Those that optimize take minutes.",
-            elem_id="method",
-        )
-        parts["steps"] = gr.Textbox(
-            "", label="Steps", placeholder="as many as the method usually takes", elem_id="steps"
-        )
-        parts["is_crop"] = gr.Checkbox(
-            label="Use the whole picture", info="It is cut out around the face already.", elem_id="is_crop"
-        )
-        parts["again"] = gr.Button("Rebuild the face", size="sm", interactive=False, elem_id="again")
-        parts["file"] = gr.UploadButton(
-            "Open a saved face (.safetensors)", file_types=[".safetensors"], size="sm", elem_id="open"
-        )
-    return parts
-
-
-def _result_column() -> dict[str, Any]:
-    """What was made of it."""
-    parts: dict[str, Any] = {
-        "welcome": gr.HTML(words.welcome(), elem_id="welcome", padding=False),
-        "status": gr.HTML("", elem_id="status", padding=False),
-        "result": gr.ImageSlider(
-            visible=False,
-            interactive=False,
-            show_label=False,
-            label="Before and after",
-            format="jpeg",
-            buttons=["fullscreen"],
-            slider_position=50,
-            max_height=520,
-            elem_id="result",
-        ),
-        "notes": gr.HTML("", elem_id="notes", padding=False),
-    }
-    parts["view"] = gr.Radio(
-        [("Face", "face"), ("Whole photo", "photo")],
-        value="face",
-        show_label=False,
-        label="What is shown",
-        container=False,
-        visible=False,
-        elem_id="view",
-    )
-    with gr.Row(visible=False, elem_id="downloads") as parts["downloads"]:
-        parts["download_image"] = gr.Button("Save face", size="sm", min_width=90, elem_id="save-image")
-        parts["download_photo"] = gr.Button("Save photo", size="sm", min_width=90, elem_id="save-photo")
-        parts["download_inversion"] = gr.Button("Save for later", size="sm", min_width=90, elem_id="save-inversion")
-    # The browser clicks it once the file is written.
-    parts["prepared"] = gr.DownloadButton(visible="hidden", elem_id="prepared")
-    return parts
-
-
-def _tools_column(inverter: HyperStyleInverter, groups: dict[str, list[str]]) -> dict[str, Any]:
-    """What can be done with it."""
-    parts: dict[str, Any] = {}
-    sliders = []
-    gr.HTML(words.heading("Change it"), padding=False)
-    with gr.Tabs(elem_id="tools") as parts["tools"]:
-        with gr.Tab("Sliders", id="sliders"):
-            with gr.Row(elem_id="slider-bar"):
-                parts["search"] = gr.Textbox(
-                    placeholder="Search",
-                    show_label=False,
-                    label="Search the sliders",
-                    container=False,
-                    scale=3,
-                    min_width=120,
-                    elem_id="search",
-                )
-                parts["reset"] = gr.Button("Reset all", size="sm", scale=1, min_width=90, elem_id="reset")
-            shared = words.shared_unit(inverter.edits)
-            gr.HTML(words.slider_hint(shared), padding=False)
-            with gr.Column(elem_id="sliders"):
-                for title, names in groups.items():
-                    with gr.Group(elem_classes="edit-group"):
-                        gr.HTML(words.group_title(title), padding=False)
-                        sliders += [_slider(inverter, name, has_unit=not shared) for name in names]
-            with gr.Row(elem_id="history"):
-                parts["keep"] = gr.Button("Keep changes", size="sm", min_width=80, elem_id="keep")
-                parts["undo"] = gr.Button("Undo", size="sm", min_width=60, interactive=False, elem_id="undo")
-                parts["start_over"] = gr.Button("Start over", size="sm", min_width=80, elem_id="start-over")
-        with gr.Tab("Words", id="words", visible=inverter.model.text is not None):
-            parts["text"] = gr.Textbox(
-                label="What should it look like?", placeholder="a person with curly hair", elem_id="text"
-            )
-            parts["strength"] = gr.Slider(-10, 10, 0, label="How much", elem_id="strength", buttons=["reset"])
-        with gr.Tab("Strip and animation", id="strip"):
-            parts["swept"] = gr.Dropdown(
-                [(words.label(name), name) for name in inverter.edits],
-                label="Over the range of",
-                elem_id="swept",
-            )
-            with gr.Row():
-                parts["make_strip"] = gr.Button("Make a strip", size="sm", elem_id="make-strip")
-                parts["make_animation"] = gr.Button("Make an animation", size="sm", elem_id="make-animation")
-            parts["strip_note"] = gr.HTML("", padding=False)
-            parts["strip"] = gr.Image(
-                visible=False,
-                interactive=False,
-                show_label=False,
-                label="Strip or animation",
-                alt_text="The face over the range of the chosen change",
-                buttons=["download", "fullscreen"],
-                format="png",
-                elem_id="strip",
-            )
-    return {**parts, "sliders": tuple(sliders)}
-
-
-def _slider(inverter: HyperStyleInverter, name: str, *, has_unit: bool) -> Any:
-    """The slider of an edit; it does nothing until there is a face."""
-    info = inverter.edits[name].info
-    return gr.Slider(
-        info.low,
-        info.high,
-        0,
-        step=0.05,
-        label=words.label(name),
-        info=words.unit(info) if has_unit else None,
-        interactive=False,
-        buttons=["reset"],
-        elem_id=f"edit-{name}",
-        elem_classes="edit",
-    )
 
 
 def _connect(parts: Parts, handlers: Handlers, *, is_rendered: bool) -> None:
@@ -321,6 +154,7 @@ def _connect(parts: Parts, handlers: Handlers, *, is_rendered: bool) -> None:
             inputs,
             everything if outputs is None else outputs,
             preprocess=False,
+            api_name=f"page_{answer.__name__}",
             api_visibility="private",
             **options,
         )
@@ -342,6 +176,15 @@ def _connect(parts: Parts, handlers: Handlers, *, is_rendered: bool) -> None:
     on([parts.undo.click], handlers.undo, [parts.view], **light)
     on([parts.start_over.click], handlers.start_over, [parts.view], **light)
     on([parts.reset.click], handlers.reset, [parts.view], **light)
+
+    on([parts.area.input], handlers.choose_area, [parts.area, parts.view, *parts.edits[1:]], **light)
+    on([parts.paint.click], handlers.paint, [parts.painting, parts.view, *parts.edits[1:]], **light)
+    pointed = [parts.moves, *parts.edits]
+    on([parts.drag_tab.select, parts.moves.submit], handlers.show_points, pointed, **light)
+    on([parts.canvas.select], handlers.click_point, pointed, **light)
+    on([parts.clear.click], handlers.clear_points, parts.edits, **light)
+    dragging = on([parts.drag.click], handlers.drag, [parts.moves, *edits], **heavy)
+    on([parts.cancel.click], handlers.cancel_drag, pointed, cancels=[dragging], **light)
 
     on([parts.make_strip.click], handlers.strip, [parts.swept, *parts.edits], **heavy)
     on([parts.make_animation.click], handlers.animate, [parts.swept, *edits], **heavy)

@@ -29,6 +29,8 @@ class Session:
         face: which of them was inverted.
         history: the inversion of the photo, then what was kept or dragged since; the last one is edited. () before.
         warnings: what the library said about the inversion.
+        painted: where the visitor lets the face change, of the reconstruction's size, white where it may; None if
+            nothing was painted.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Session:
     face: int = 0
     history: tuple[Inversion, ...] = ()
     warnings: tuple[str, ...] = ()
+    painted: Image.Image | None = None
 
     @property
     def inversion(self) -> Inversion:

@@ -134,7 +134,7 @@ def done(sentence: str, details: Sequence[str] = ()) -> str:
 
 def notes(warnings: Iterable[str]) -> str:
     """Warnings of the library as paragraphs; "" for none."""
-    return "".join(f'<p class="note">{html.escape(warning)}</p>' for warning in warnings)
+    return "".join(f'<p class="note">{html.escape(text[:1].upper() + text[1:])}</p>' for text in warnings)
 
 
 def header(domain: Domain) -> str:
@@ -159,6 +159,11 @@ def slider_hint(unit: str) -> str:
     """What the numbers at the sliders mean; `unit` is that of all of them, or ""."""
     numbers = f" The numbers are {html.escape(unit)}." if unit else ""
     return f'<p class="hint">At 0 nothing is changed.{numbers}</p>'
+
+
+def drag_hint() -> str:
+    """How points are moved."""
+    return '<p class="hint">Click a point of the face, then where it is to go. Several are moved together.</p>'
 
 
 def model_note() -> str:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import socket
-import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hyperstyle.app.server import ServerOptions, launch
 from hyperstyle.app.sessions import Session
-from hyperstyle.errors import ConfigError
+from hyperstyle.cli import main
 from hyperstyle.images import example_photo
 from hyperstyle.inverter import HyperStyleInverter
 
@@ -35,23 +31,8 @@ pytestmark = [
 ]
 
 
-@dataclass(frozen=True)
-class Served:
-    address: str
-    folder: Path
-
-
-@pytest.fixture(scope="module")
-def served(bundled: HyperStyleInverter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("uploads")
-    options = ServerOptions(upload_mb=5, megapixels=8, sessions=4)
-    blocks, address = launch(bundled, options, folder)
-    yield Served(address, folder)
-    blocks.close(verbose=False)
-
-
 @pytest.fixture
-def client(served: Served, tmp_path: Path) -> Any:
+def client(served: Any, tmp_path: Path) -> Any:
     from gradio_client import Client
 
     return Client(served.address, verbose=False, download_files=str(tmp_path))
@@ -64,7 +45,7 @@ def image_of(path: str) -> Image.Image:
 
 def test_the_endpoints_are_those_of_the_documentation(client: Any, checkout: Path) -> None:
     names = set(client.view_api(return_format="dict")["named_endpoints"])
-    assert names == {"/invert", "/edit", "/paste_back"}
+    assert names == {"/invert", "/edit", "/drag", "/paste_back"}
     text = (checkout / "docs" / "app.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in text for name in names)
 
@@ -82,9 +63,16 @@ def test_a_program_inverts_edits_and_pastes_back(client: Any, session: Session, 
     assert image_of(edited).tobytes() == expected.image.tobytes()
     photo = client.predict({"age": 2}, api_name="/paste_back")
     assert image_of(photo).tobytes() == expected.paste_back().tobytes()
+    smiling = client.predict({"smile": 2}, "mouth", api_name="/edit")
+    assert image_of(smiling).tobytes() == session.inversion.edit("smile", 2, mask="mouth").image.tobytes()
+    moves = [[[64, 96], [64, 90]]]
+    dragged, report = client.predict(moves, "", 2, api_name="/drag")
+    assert len(report["warnings"]) == 1
+    assert image_of(dragged).tobytes() != session.inversion.image.tobytes()
+    assert image_of(client.predict({}, api_name="/edit")).tobytes() == image_of(dragged).tobytes()
 
 
-def test_clients_do_not_see_each_other(served: Served, client: Any, portrait: Path, tmp_path: Path) -> None:
+def test_clients_do_not_see_each_other(served: Any, client: Any, portrait: Path, tmp_path: Path) -> None:
     from gradio_client import Client, handle_file
     from gradio_client.exceptions import AppError
 
@@ -135,7 +123,7 @@ def test_an_unknown_edit_is_refused_with_the_names(client: Any, portrait: Path) 
             client.predict(wrong, api_name="/edit")
 
 
-def call(served: Served, name: str, data: list[Any]) -> str:
+def call(served: Any, name: str, data: list[Any]) -> str:
     """The events that a call gives, as text, without the checks of gradio_client."""
     request = urllib.request.Request(
         f"{served.address}gradio_api/call/{name}",
@@ -152,8 +140,8 @@ def file_data(path: str) -> dict[str, Any]:
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
-def test_no_file_of_this_machine_can_be_read(served: Served, portrait: Path) -> None:
-    for path in (str(portrait), "/etc/passwd", str(Path(__file__).resolve()), f"{served.folder}/../secret"):
+def test_no_file_of_this_machine_can_be_read(served: Any, portrait: Path) -> None:
+    for path in (str(portrait), "/etc/passwd", str(Path(__file__).resolve()), f"{served.temporary}/../hosts.txt"):
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"{served.address}gradio_api/file={urllib.parse.quote(path)}")
         assert refused.value.code in (403, 404)
@@ -163,21 +151,18 @@ def test_no_file_of_this_machine_can_be_read(served: Served, portrait: Path) -> 
             assert "event: complete" not in events
 
 
-def test_no_address_is_fetched(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    look_up = socket.getaddrinfo
+def hosts(served: Any) -> set[str]:
+    """Every host that the server looked up or connected to so far."""
+    return set(served.hosts.read_text(encoding="utf-8").split())
 
-    def getaddrinfo(host: Any, *args: Any, **named: Any) -> Any:
-        asked.append(host)
-        return look_up(host, *args, **named)
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+def test_no_address_is_fetched(served: Any) -> None:
     for data in (file_data("http://example.com/me.png"), {**file_data("x"), "url": "http://example.com/me.png"}):
         assert "event: error" in call(served, "invert", [data, None, "", None])
-    assert {str(host) for host in asked} <= {"127.0.0.1", "localhost"}
+    assert hosts(served) <= {"127.0.0.1", "localhost"}
 
 
-def test_a_file_above_the_limit_is_not_taken(served: Served) -> None:
+def test_a_file_above_the_limit_is_not_taken(served: Any) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + bytes(6_000_000)
     request = urllib.request.Request(
         f"{served.address}gradio_api/upload",
@@ -187,43 +172,45 @@ def test_a_file_above_the_limit_is_not_taken(served: Served) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
     assert refused.value.code == 413
-    assert [path for path in served.folder.rglob("*") if path.is_file() and path.stat().st_size > 5_000_000] == []
+    assert [path for path in served.temporary.rglob("*") if path.is_file() and path.stat().st_size > 5_000_000] == []
 
 
-def test_starting_asks_no_other_machine(run_python: Callable[..., CompletedProcess[str]]) -> None:
-    """Every host that is looked up or connected to from the import of Gradio on, until the page was fetched."""
-    code = """
-import socket, sys, tempfile, threading, time, urllib.request
-from pathlib import Path
-
-asked = set()
-def audit(event, args):
-    if event == "socket.getaddrinfo": asked.add(str(args[0]))
-    elif event == "socket.connect" and isinstance(args[1], tuple): asked.add(str(args[1][0]))
-sys.addaudithook(audit)
-from hyperstyle import HyperStyleInverter
-from hyperstyle.app.server import ServerOptions, launch
-with tempfile.TemporaryDirectory() as folder:
-    blocks, address = launch(HyperStyleInverter(device="cpu"), ServerOptions(), Path(folder))
-    page = urllib.request.urlopen(address).read().decode()
-    time.sleep(2)  # what is reported is reported by threads
-    blocks.close(verbose=False)
-print("asked:", *sorted(asked))
-print("fonts:", "fonts.googleapis" in page, "cdn" in page.lower())
-"""
-    result = run_python("-W", "ignore", "-c", code)
-    assert result.returncode == 0, result.stderr
-    lines = dict(line.split(": ") for line in result.stdout.splitlines() if ": " in line)
-    assert set(lines["asked"].split()) <= {"127.0.0.1", "localhost"}
-    assert lines["fonts"] == "False False"
+def test_a_password_is_asked_for_no_other_machine_and_nothing_is_left(
+    serve: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serve("--auth", "ann:secret") as served:
+        page = urllib.request.urlopen(served.address).read().decode().lower()
+        assert "fonts.googleapis" not in page
+        assert "cdn." not in page
+        for path in ("config", "gradio_api/info"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(served.address + path)
+            assert refused.value.code == 401
+        login = urllib.parse.urlencode({"username": "ann", "password": "wrong"}).encode()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{served.address}login", login)
+        assert refused.value.code in (400, 401)
+        assert len(list(served.temporary.glob("hyperstyle-app-*"))) == 1
+        time.sleep(1)  # what is reported to others is reported by threads
+    assert served.process.returncode == 143
+    assert list(served.temporary.glob("hyperstyle-app-*")) == []
+    assert hosts(served) <= {"127.0.0.1", "localhost"}
+    assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_port_in_use_is_one_clear_error(served: Served, bundled: HyperStyleInverter, tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_clear_line(served: Any, capfd: pytest.CaptureFixture[str]) -> None:
     port = urllib.parse.urlparse(served.address).port
-    with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 cannot be used"):
-        launch(bundled, ServerOptions(port=port), tmp_path)
+    assert main(["app", "--port", str(port)]) == 2
+    assert f"port {port} of 127.0.0.1 cannot be used: " in capfd.readouterr().err
 
 
-def test_building_the_page_writes_nothing_into_the_package(checkout: Path, served: Served) -> None:
-    assert list((checkout / "hyperstyle" / "app").glob("*.pyi")) == []
-    assert "gradio" in sys.modules
+def test_a_page_of_another_domain_has_no_portraits_of_this_one(
+    tiny_inverter: HyperStyleInverter, tmp_path: Path, checkout: Path
+) -> None:
+    from hyperstyle.app import page
+
+    blocks = page.build(tiny_inverter, tmp_path)
+    shown = {block.elem_id for block in blocks.blocks.values() if getattr(block, "visible", True) is True}
+    assert "photo" in shown
+    assert "examples" not in shown
+    assert list((checkout / "hyperstyle" / "app").glob("*.pyi")) == []  # Gradio writes some for its subclasses
