@@ -20,7 +20,10 @@ _log = logging.getLogger(__name__)
 
 
 def readable(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """The same answer, but every error is a message on the page; unexpected ones are logged and say so."""
+    """The same answer, but every error is a message on the page; unexpected ones are logged and say so.
+
+    An answer in parts yields changes of the page by the names of its parts.
+    """
 
     def shown(error: Exception) -> Any:
         if isinstance(error, gr.Error):
@@ -42,6 +45,7 @@ def readable(answer: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 yield from answer(*args, **named)
             except Exception as error:
+                yield {"drag_note": "", "strip_note": ""}  # what was in progress is no longer
                 raise shown(error) from error
 
         return answer_in_parts

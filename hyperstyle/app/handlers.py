@@ -104,7 +104,6 @@ class Handlers:
         self, session: Session, face: int | None, method: str, steps: str, request: gr.Request
     ) -> Iterator[dict[str, Any]]:
         """Inverts a face; yields the image of each step, then everything that depends on the inversion."""
-        number = words.count(steps)
 
         def work(report: Callable[..., None]) -> Session:
             return actions.invert(
@@ -112,18 +111,22 @@ class Handlers:
                 session,
                 face=face,
                 method=method or None,
-                steps=number,
+                steps=words.count(steps),
                 limits=self.limits,
                 callback=report,
             )
 
-        for kind, value in in_background(work):
-            if kind == "step":
-                step, count, image = value
-                yield {"status": words.progress("Rebuilding the face", step, count), "result": (image, image)}
-            else:
-                self.sessions.put(session_key(request), value)
-                yield {**_faces_update(value), **self._opened(value)}
+        try:
+            for kind, value in in_background(work):
+                if kind == "step":
+                    step, count, image = value
+                    yield {"status": words.progress("Rebuilding the face", step, count), "result": (image, image)}
+                else:
+                    self.sessions.put(session_key(request), value)
+                    yield {**_faces_update(value), **self._opened(value)}
+        except HyperStyleError as error:
+            yield {"status": words.done(words.error_text(error))}
+            raise
 
     def open_file(self, request: gr.Request, file: Upload) -> dict[str, Any]:
         """Shows a saved inversion."""

@@ -112,7 +112,7 @@ def result_column() -> dict[str, Any]:
         parts["download_image"] = gr.Button("Save face", size="sm", min_width=90, elem_id="save-image")
         parts["download_photo"] = gr.Button("Save photo", size="sm", min_width=90, elem_id="save-photo")
         parts["download_inversion"] = gr.Button("Save for later", size="sm", min_width=90, elem_id="save-inversion")
-    # The browser clicks it once the file is written.
+    # Holds the file that was written last, for the browser to download it.
     parts["prepared"] = gr.DownloadButton(visible="hidden", elem_id="prepared")
     return parts
 

@@ -152,7 +152,7 @@ def _connect(parts: Parts, handlers: Handlers, *, is_rendered: bool) -> None:
             triggers,
             _as_updates(answer, parts),
             inputs,
-            everything if outputs is None else outputs,
+            outputs,
             preprocess=False,
             api_name=f"page_{answer.__name__}",
             api_visibility="private",
@@ -194,7 +194,7 @@ def _connect(parts: Parts, handlers: Handlers, *, is_rendered: bool) -> None:
         (parts.download_inversion, handlers.save_inversion),
     ):
         written = on([button.click], answer, parts.edits, **heavy)
-        written.success(fn=None, js="() => hyperstyle.download()", api_visibility="private")
+        written.success(None, [parts.prepared], js="(file) => hyperstyle.download(file)", api_visibility="private")
     gr.on([parts.search.input], None, [parts.search], js="(text) => hyperstyle.search(text)", api_visibility="private")
 
 

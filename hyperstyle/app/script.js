@@ -15,9 +15,12 @@ window.hyperstyle = {
     }
   },
 
-  // Clicks the hidden download button, whose link is that of the new file once the page has been updated.
-  download() {
-    setTimeout(() => document.querySelector("#prepared").click(), 200);
+  // Downloads a file that the server wrote, as Gradio describes it.
+  download(file) {
+    const link = document.createElement("a");
+    link.href = file.url;
+    link.download = file.orig_name;
+    link.click();
   },
 };
 
