@@ -85,8 +85,8 @@ def paste_back(
             mode "replace" is given.
         AlignmentError: a quad of a wrong shape, not finite, without area, no parallelogram, or outside the
             photo.
-        ImageError: crops of wrong or different shapes, or not finite; a mask of another shape; a photo that is no PIL
-            image, or that is not decoded yet and of a format that is not in `images.FORMATS`.
+        ImageError: crops of wrong or different shapes, or not finite; a mask of another shape or range; a photo that
+            is no PIL image, or that is not decoded yet and of a format that is not in `images.FORMATS`.
     """
     return paste_all(
         photo,
@@ -166,6 +166,8 @@ def _checked(face: PastedFace, mode: str) -> tuple[Tensor, Tensor | None, Frame]
             f"The mask has the shape {list(mask.shape)} and the edited crop is {_size(levels)}. Expected [1, H, W] of "
             "that size."
         )
+    if mask is not None and not 0 <= float(mask.min()) <= float(mask.max()) <= 1:  # NaN is not
+        raise ImageError(f"The mask has values from {mask.min():.4g} to {mask.max():.4g}. Expected 0 to 1.")
     return levels, unedited, Frame.of(quad)
 
 

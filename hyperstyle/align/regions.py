@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
 
 from hyperstyle.align.crop import Points
 
@@ -35,31 +37,21 @@ def region_mask(region: str, landmarks: Points, size: tuple[int, int]) -> npt.ND
         landmarks: [68,2] points in the iBUG order, in pixel indices of the image; they may lie outside of it.
         size: (H, W) of the image.
     """
+    from scipy.ndimage import distance_transform_edt
+
     height, width = size
     points = landmarks.copy()
     if region == "face":
         points[17:27] += _FOREHEAD * (points[27] - points[8])
     reach = (MARGIN + RIM) * width
-    mask = np.zeros(size, dtype=np.float32)
+    pad = math.ceil(reach)  # outlines beyond the border count
+    canvas = Image.new("L", (width + 2 * pad, height + 2 * pad), 1)
     for outline in _OUTLINES[region]:
-        corners = points[list(outline)]
-        left, top = np.clip(np.floor(corners.min(axis=0) - reach), 0, (width, height)).astype(int)
-        right, bottom = np.clip(np.ceil(corners.max(axis=0) + reach) + 1, 0, (width, height)).astype(int)
-        x, y = np.arange(left, right)[None, :], np.arange(top, bottom)[:, None]
-        ramp = np.clip((reach - _distance(x, y, corners)) / (RIM * width), 0, 1)
-        part = mask[top:bottom, left:right]
-        np.maximum(part, ramp * ramp * (3 - 2 * ramp), out=part, casting="same_kind")  # smoothstep
+        ImageDraw.Draw(canvas).polygon((points[list(outline)] + pad).ravel().tolist(), fill=0)
+    outside = np.asarray(canvas)
+    if outside.all():  # then there is nothing to be distant from
+        return np.zeros(size, dtype=np.float32)
+    distance = distance_transform_edt(outside)[pad : pad + height, pad : pad + width]
+    ramp = np.clip((reach - distance) / (RIM * width), 0, 1)
+    mask: npt.NDArray[np.float32] = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)  # smoothstep
     return mask
-
-
-def _distance(x: npt.NDArray[np.int64], y: npt.NDArray[np.int64], corners: Points) -> Points:
-    """[h,w] distances of the pixels at columns x [1,w] and rows y [h,1] to a polygon; 0 inside of it."""
-    nearest = np.full((y.size, x.size), np.inf)
-    inside = np.zeros(nearest.shape, dtype=bool)
-    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        length = (x1 - x0) ** 2 + (y1 - y0) ** 2
-        along = np.clip(((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / max(length, 1e-12), 0, 1)
-        np.minimum(nearest, (x - x0 - along * (x1 - x0)) ** 2 + (y - y0 - along * (y1 - y0)) ** 2, out=nearest)
-        if y0 != y1:  # a ray to the right crosses this side: an odd number of crossings is inside
-            inside ^= ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
-    return np.where(inside, 0.0, np.sqrt(nearest))

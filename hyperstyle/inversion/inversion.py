@@ -339,7 +339,7 @@ class Inversion(Batch):
         base, quads = photo_of(self.sources, len(self), photo)
         mode = mode or ("replace" if self.unedited is None else "difference")
         before = list((self.unedited or self).tensor) if mode == "difference" else None
-        faces = masks.faces(self, quads, before, mask)
+        faces = masks.pasted_faces(self, quads, before, mask)
         return paste_all(
             base, faces, mode=mode, feather=feather, match_colors=match_colors, remove_ghosts=remove_ghosts
         )

@@ -94,7 +94,7 @@ def with_masks(parts: Sequence[Any], *, unedited: Tensor | None = None) -> list[
     return states
 
 
-def faces(
+def pasted_faces(
     inversion: Any, quads: Sequence[npt.NDArray[np.float64]], before: Sequence[Tensor] | None, mask: ImageSource | None
 ) -> list[PastedFace]:
     """What `align.paste.paste_all` puts back into a photo, of each image. Their masks are the lesser of the two.

@@ -15,7 +15,7 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.images import ImageSource, flatten, image_grid
 from hyperstyle.images.clips.write import check_animation, write_animation
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.masks import faces
+from hyperstyle.inversion.masks import pasted_faces
 
 Sweep = tuple[str | Edit, Sequence[float]]
 """An edit and its strengths, one after the other."""
@@ -118,7 +118,7 @@ def photos(inversion: Inversion, edited: Inversion, photo: ImageSource | None = 
     before = (inversion.unedited or inversion).tensor
     count = len(edited) // len(inversion)  # S
     places = [i for i in range(len(inversion)) for _ in range(count)]
-    pasted = faces(edited, [quads[i] for i in places], [before[i] for i in places], None)
+    pasted = pasted_faces(edited, [quads[i] for i in places], [before[i] for i in places], None)
     for strength in range(count):
         yield paste_all(base, pasted[strength::count])
 

@@ -292,6 +292,9 @@ def test_a_mask_limits_what_is_put_back(mode: Literal["difference", "replace"]) 
     assert abs(pasted(torch.full((1, 64, 64), 0.5)) - whole / 2).max() <= 0.75
     with pytest.raises(ImageError, match=r"The mask has the shape \[64, 64\] and the edited crop is 64 x 64 px"):
         pasted(torch.ones(64, 64))
+    for value, shown in ((1.5, "1.5"), (-0.5, "-0.5"), (float("nan"), "nan")):
+        with pytest.raises(ImageError, match=f"The mask has values from {shown} to {shown}"):
+            pasted(torch.full((1, 64, 64), value))
 
 
 def test_a_crop_is_enlarged_to_a_bounded_size_and_never_reduced_for_it() -> None:

@@ -123,3 +123,18 @@ def test_what_cannot_be_animated_is_one_line_that_says_why(
     assert len(shown.err.splitlines()) == 1
     assert message in shown.err
     assert sorted(inverted.iterdir()) == before
+
+
+def test_an_animation_is_limited_by_a_mask(tiny_model_dir: Path, inverted: Path, capsys: Captured) -> None:
+    Image.linear_gradient("L").point(lambda level: 255 * (level > 127)).resize((32, 32), 0).save("below.png")
+    flags = ("me.safetensors", "--edit", "age=-3:3:2", "--mask", "below.png", "--once", "--out", "age.webp")
+    assert animate(tiny_model_dir, *flags) == 0
+    shown = []
+    with Image.open("age.webp") as animation:
+        for place in range(2):
+            animation.seek(place)
+            shown.append(np.asarray(animation.convert("RGB"), dtype=int))
+    change = np.abs(shown[1] - shown[0]).mean(axis=(1, 2))  # of each row
+    assert change[:12].mean() < 0.2 * change[20:].mean()  # lossy
+    assert animate(tiny_model_dir, "me.safetensors", "you.png", "--align", "no", "--mask", "below.png") == 2
+    assert "--mask: for --edit and --text, which are missing" in capsys.readouterr().err
