@@ -31,6 +31,7 @@ from hyperstyle.cli import (
     bench,
     convert,
     demo,
+    drag,
     edit,
     edits,
     evaluate,
@@ -54,25 +55,8 @@ __all__ = ["build_parser", "main"]
 _NAMES = r"(?<!\w)'[^']*'(?:, '[^']*')*"  # what a warning is about: one name, or several; no apostrophe
 
 _ORDER = (
-    *(
-        demo,
-        app,
-        fetch,
-        models,
-        align,
-        invert,
-        edit,
-        animate,
-        edits,
-        fit,
-        convert,
-        export,
-        import_,
-        train,
-        evaluate,
-        bench,
-    ),
-    info,
+    *(demo, app, fetch, models, align, invert, edit, drag, animate, edits, fit, convert, export, import_, train),
+    *(evaluate, bench, info),
 )
 """The files of the commands, in the order of `--help`."""
 

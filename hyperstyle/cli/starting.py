@@ -105,7 +105,7 @@ class StartingArguments(ModelArguments, InversionArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class EditingArguments(StartingArguments):
-    """The edits besides."""
+    """What `StartingArguments` has, and the edits."""
 
     edits: list[EditRequest]
     texts: list[EditRequest] = flag(

@@ -1,8 +1,9 @@
 """Points of an image dragged to other places (DragGAN: Pan et al., "Drag Your GAN", SIGGRAPH 2023).
 
-Equations are those of the paper. Its sums over pixels and channels are means here, as are those over the points of a
-disc, so that the weights of the terms do not depend on the size of the image. Feature maps are sampled linearly at
-points of the image, which are the values of maps that were resized to the image first, without the memory for them.
+Equations are those of the paper. The norms of Eq. 1 are means over channels, and that of the mask's term over the
+whole map, so that λ does not depend on the size of the generator; the sum over the pixels around a point is a sum.
+Feature maps are sampled linearly at points of the image: these are the values of maps that were resized to the image
+first, without the memory for them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hyperstyle.align.crop import quad_text
 from hyperstyle.errors import ConfigError, EditWarning, InversionError, shown, warn
 from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_integer, check_losses, optimize
 from hyperstyle.inversion.pickling import Portable
@@ -30,10 +32,11 @@ from hyperstyle.runtime.gradients import check_no_inference_weights, with_gradie
 Moves = Sequence[tuple[tuple[float, float], tuple[float, float]]] | npt.NDArray[Any] | Tensor
 """((x, y), (x, y)) of each point: where it is and where it is to go, in pixel indices. Or an array [N,2,2] of these."""
 
-MASK_WEIGHT = 20.0
-"""λ of Eq. 1."""
+MASK_WEIGHT = 50.0
+"""λ of Eq. 1. DragGAN has 20, for sums of another size."""
 
-MAX_STEPS = 10_000
+_MAX_STEPS = 10_000
+_SHORTEST = 1.0  # pixels that a point must have to go
 
 
 @dataclass(frozen=True)
@@ -47,33 +50,37 @@ class DragSettings:
         tracking_radius: r2 of Eq. 2: how far from where it was, along x and y, a point is looked for after a step.
         steps: maximum number of steps.
         lr: learning rate (Adam).
-        tolerance: the drag ends once all points are no farther than this from where they are to go.
+        tolerance: the drag ends once all points are no farther than this from where they are to go. It is less for a
+            point that is to go less than a pixel farther than this.
     """
 
     layer: str
     rows: int
-    radius: float
-    tracking_radius: float
+    radius: float = 4.0
+    tracking_radius: float = 8.0
     steps: int = 200
     lr: float = 0.01
     tolerance: float = 2.0
 
     @classmethod
     def of(cls, generator: StyleGenerator, *, steps: int | None = None, radius: float | None = None) -> DragSettings:
-        """The settings for a generator, by its size and number of rows; docs/drag.md has the measurement.
+        """The settings for a generator; docs/drag.md has the measurement.
+
+        The maps of a quarter of its size (those of 128 px for 512 px, as published), so that a value of the maps covers
+        four pixels of the image whatever the size, and the radii are the same number of pixels. The first six rows.
 
         Args:
-            generator: gives the size.
+            generator: gives size and layers.
             steps: another number of steps; None is 200.
-            radius: another radius; None is 3 px.
+            radius: another radius; None is 4 px, one value of the maps.
 
         Raises:
             ConfigError: steps or radius that are no such numbers, or a layer that the generator lacks.
         """
         size, rows = generator.config.size, generator.config.rows
-        settings = cls(f"b{size // 4}.conv1", rows // 2, 3.0, 6.0)
+        settings = cls(f"b{size // 4}.conv1", min(rows, 6))
         if steps is not None:
-            check_integer("steps", steps, most=MAX_STEPS)
+            check_integer("steps of a drag", steps, most=_MAX_STEPS)
             settings = replace(settings, steps=int(steps))
         if radius is not None:
             if isinstance(radius, bool) or not isinstance(radius, int | float) or not 1 <= radius <= size / 4:
@@ -93,38 +100,39 @@ def find_points(inversion: Portable, moves: Moves, *, in_photo: bool = False) ->
 
     Raises:
         InversionError: a batch, or, for points of the photo, an image that was not cut out of one.
-        ConfigError: no points, no pairs of finite numbers, a point outside of the image, or one that is to stay where
-            it is.
+        ConfigError: no points, no pairs of finite numbers, a point outside of the image, or one that is to go less than
+            a pixel of the reconstruction.
     """
     if (count := len(inversion)) != 1:
         raise InversionError(f"drag of a batch of {count}: index the batch first, each image has its own points.")
     expected = "expected ((x, y), (x2, y2)) for each: where it is, and where it is to go, in pixels"
     try:
-        points = torch.as_tensor(np.asarray(moves, dtype=np.float64))
+        values = moves.detach().cpu() if isinstance(moves, Tensor) else moves
+        points = torch.as_tensor(np.asarray(values, dtype=np.float64))
     except (TypeError, ValueError, RuntimeError):
         points = torch.empty(0)  # words, None, or points of different lengths
     if points.ndim != 3 or points.shape[1:] != (2, 2) or not len(points) or not points.isfinite().all():
         raise ConfigError(f"points {shown(moves)} to drag: {expected}.")
     domain = inversion.model.domain
     height, width = domain.content_size
-    place, given = "reconstruction", points
+    place, given = f"reconstruction, which is {width} x {height} pixels", points
     if in_photo:
         placement = inversion.sources[0].placement if inversion.sources else None
         if placement is None:
             raise InversionError(
                 "in_photo=True, and this image was not cut out of a photo: give points in pixels of the reconstruction."
             )
-        place = "part of the photo that the face was cut out of"
+        place = f"part of the photo that the face was cut out of, with the corners {quad_text(placement.footprint)}"
         points = torch.from_numpy(placement.to_crop(points.reshape(-1, 2), (height, width))).reshape(-1, 2, 2)
     inside = (points >= -0.5) & (points <= torch.tensor([width, height]) - 0.5)
-    for pair, is_inside in zip(given.tolist(), inside.flatten(1).all(1).tolist(), strict=True):
-        if not is_inside:
-            raise ConfigError(
-                f"a point to drag from {_text(pair[0])} to {_text(pair[1])}: expected both within the {place}"
-                + (", see paste_back." if in_photo else f", which is {width} x {height} pixels.")
-            )
-        if pair[0] == pair[1]:
-            raise ConfigError(f"a point to drag from {_text(pair[0])} to itself: give another target, or leave it out.")
+    lengths = (points[:, 1] - points[:, 0]).norm(dim=1)
+    for i, (source, target) in enumerate(given.tolist()):
+        subject = f"a point to drag from {_text(source)} to {_text(target)}"
+        if not inside[i].all():
+            raise ConfigError(f"{subject}: expected both within the {place}.")
+        if lengths[i] < _SHORTEST:
+            what = "which is where it is" if source == target else "less than a pixel of the reconstruction"
+            raise ConfigError(f"{subject}, {what}: give another target, or leave it out.")
     return points + torch.tensor([0.0, domain.content_rows[0] if domain.content_rows else 0.0])
 
 
@@ -165,6 +173,9 @@ def drag(
     # In float32 or wider: small steps vanish in half precision.
     free = state.w[:, :rows].detach().to(torch.promote_types(state.w.dtype, torch.float32), copy=True).requires_grad_()
     sources, targets = points.to(free).unbind(1)  # [N,2]
+    lengths = (targets - sources).norm(dim=1)
+    # How near to its target each point must come, [N]. Places that are searched lie a pixel apart: not below 0.75.
+    limits = (lengths - _SHORTEST).clamp(0.75, settings.tolerance)
 
     def moved(state: InversionState) -> InversionState:
         return replace(state, w=torch.cat([free.to(state.w.dtype), state.w[:, rows:]], dim=1))
@@ -176,7 +187,7 @@ def drag(
 
     with torch.no_grad():
         first = features()  # F_0
-        wanted = sample(first, sources[:, None], size)  # f_i of Eq. 2, [N,1,C]
+        original = sample(first, sources[:, None], size)  # f_i of Eq. 2, [N,1,C]
         fixed = None if mask is None else _outside(model, mask.to(free), first)  # 1 - M
     disc = _grid(settings.radius, free)
     disc = disc[disc.norm(dim=1) <= settings.radius]  # Ω_1 around 0, [K,2]
@@ -186,44 +197,48 @@ def drag(
         nonlocal now
         maps = features()
         if step:
-            now = track(maps.detach(), now, wanted, settings.tracking_radius, size)
+            now = track(maps.detach(), now, original, settings.tracking_radius, size)
         rest = targets - now
-        distances = rest.norm(dim=1, keepdim=True)
+        distances = rest.norm(dim=1)
         # d_i of Eq. 1, a vector of length 1; shorter where less than a pixel is left, so that no point oscillates.
-        ahead = rest / distances.clamp(min=1)
+        ahead = rest / distances.clamp(min=1)[:, None]  # [N,2]
         around = now[:, None] + disc  # q_i, [N,K,2]
         # Eq. 1: F(q_i) is constant, so that the features at q_i + d_i become like those at q_i.
         pulled = sample(maps.detach(), around, size) - sample(maps, around + ahead[:, None], size)  # [N,K,C]
-        loss = pulled.abs().mean((1, 2)).sum()
+        loss = pulled.abs().mean(2).sum()
         if fixed is not None:
             loss = loss + MASK_WEIGHT * ((maps - first) * fixed).abs().mean()
         losses = check_losses(loss[None], 1, step)
         current = moved(constant)
         image = partial(render, model, current, generator=generator)
-        return Loss(losses, image, distances=distances.max()[None], shown={"points": now, "w": current.w})
+        return Loss(losses, image, distances=(distances / limits).amax(0, True), shown={"points": now, "w": current.w})
 
-    optimize(
-        [free], loss_at, Schedule(settings.steps, lambda step: settings.lr, threshold=settings.tolerance), callback
-    )
+    optimize([free], loss_at, Schedule(settings.steps, lambda step: settings.lr, threshold=1.0), callback)
     with torch.no_grad():
-        if settings.steps and (targets - now).norm(dim=1).max() > settings.tolerance:
-            now = track(features(), now, wanted, settings.tracking_radius, size)  # of the last step
-        _warn_of_distance(sources, targets, now, settings)
+        if settings.steps and ((targets - now).norm(dim=1) > limits).any():
+            now = track(features(), now, original, settings.tracking_radius, size)  # of the last step
+        rest = (targets - now).norm(dim=1)
+        if late := [f"{rest[i]:.1f} of {lengths[i]:.1f} px are left" for i in (rest > limits).nonzero().flatten()]:
+            warn(
+                f"{len(late)} of {len(rest)} points did not arrive in {settings.steps} steps: {'; '.join(late)}. Take "
+                "more steps, or drag them less far.",
+                EditWarning,
+            )
         return moved(state)
 
 
-def track(maps: Tensor, points: Tensor, wanted: Tensor, radius: float, size: int) -> Tensor:
-    """Where the points [N,2] are now: of the places around them, that whose features are nearest to `wanted` (Eq. 2).
+def track(maps: Tensor, points: Tensor, original: Tensor, radius: float, size: int) -> Tensor:
+    """Where the points [N,2] are now: of the places around them, those with the features nearest to `original` (Eq. 2).
 
     Args:
         maps: [1,C,r,r] the features of the image as it is now.
         points: where they were before.
-        wanted: [N,1,C] their features at the start.
+        original: [N,1,C] their features at the start.
         radius: places are searched up to this far along x and y, a pixel apart.
         size: side of the image in pixels, in which points and radius are measured.
     """
     places = (points[:, None] + _grid(radius, points)).clamp(-0.5, size - 0.5)  # Ω_2, [N,K,2]
-    nearest = (sample(maps, places, size) - wanted).abs().mean(2).argmin(1)  # [N]
+    nearest = (sample(maps, places, size) - original).abs().mean(2).argmin(1)  # [N]
     return places[torch.arange(len(points), device=points.device), nearest]
 
 
@@ -237,8 +252,8 @@ def sample(maps: Tensor, points: Tensor, size: int) -> Tensor:
 def _outside(model: Model, mask: Tensor, maps: Tensor) -> Tensor:
     """1 - M of Eq. 1 at the size of the maps [1,C,r,r]: [1,1,r,r], from a mask [1,1,H,W] of the content."""
     first, end = model.domain.content_rows or (0, model.domain.size)
-    whole = F.pad(mask, (0, 0, first, model.domain.size - end))  # the padding of the content stays
-    return 1 - F.adaptive_avg_pool2d(whole, maps.shape[2:])
+    padded = F.pad(mask, (0, 0, first, model.domain.size - end))  # what pads the content stays as it is
+    return 1 - F.adaptive_avg_pool2d(padded, (maps.shape[2], maps.shape[3]))
 
 
 def _grid(radius: float, like: Tensor) -> Tensor:
@@ -249,16 +264,3 @@ def _grid(radius: float, like: Tensor) -> Tensor:
 
 def _text(point: Sequence[float]) -> str:
     return f"({', '.join(f'{value:g}' for value in point)})"
-
-
-def _warn_of_distance(sources: Tensor, targets: Tensor, now: Tensor, settings: DragSettings) -> None:
-    """Warns of points that are farther from where they are to go than the tolerance."""
-    lengths, rest = (targets - sources).norm(dim=1), (targets - now).norm(dim=1)
-    late = [i for i in range(len(rest)) if rest[i] > settings.tolerance]
-    if late:
-        text = "; ".join(f"{rest[i]:.1f} of {lengths[i]:.1f} px are left" for i in late)
-        warn(
-            f"{len(late)} of {len(rest)} points did not arrive in {settings.steps} steps: {text}. Take more steps, or "
-            "drag them less far.",
-            EditWarning,
-        )

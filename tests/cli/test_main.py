@@ -30,6 +30,7 @@ COMMANDS = (
     "bench",
     "convert",
     "demo",
+    "drag",
     "edit",
     "edits",
     "evaluate",

@@ -40,6 +40,22 @@ def test_it_is_adam_with_the_schedules_rates_and_betas() -> None:
     assert not any(tensor.requires_grad for step in seen for tensor in (step.image, step.losses, step.w))
 
 
+def test_an_image_is_rendered_once_and_only_where_a_callback_reads_it() -> None:
+    x, rendered = torch.zeros(2, 2, requires_grad=True), []
+
+    def loss(step: int) -> Loss:
+        image = x[:, :, None, None].clone()
+        return Loss((x - TARGET).square().sum(1), lambda: rendered.append(step) or image)  # type: ignore[func-returns-value]
+
+    seen: list[Step] = []
+    optimize([x], loss, Schedule(3, lambda step: 0.1), seen.append)
+    assert rendered == []
+    assert torch.equal(seen[0].image, torch.zeros(2, 2, 1, 1))
+    assert torch.equal(seen[0].image, seen[0].image)
+    assert not seen[2].image.requires_grad
+    assert rendered == [0, 2]
+
+
 def test_an_image_below_the_threshold_stays_and_the_last_one_ends_it() -> None:
     x = torch.tensor([[1.0, -1.1], [0.0, 0.0]], requires_grad=True)
     start = x.detach().clone()

@@ -51,6 +51,11 @@ MOVES = (
 """What is dragged where: a landmark in the iBUG order, and a direction. An avatar has one of them, in turn."""
 
 _DISTANCES = (4, 8, 16)  # pixels
+_KINDS = (
+    ("HyperStyle", "hyperstyle", _DISTANCES),
+    ("W encoder, no offsets", "w-encoder", _DISTANCES),
+    ("HyperStyle, mask", "hyperstyle", (8,)),
+)
 _MASK = "face"
 _COMPARED_DISTANCE = 8
 _FRAME = 384  # side of the animation in pixels
@@ -88,6 +93,7 @@ class DragResult:
         name: what was inverted how, or which setting is another one.
         distance: how far points were to go, in pixels.
         drags: how many.
+        lost: after how many of them the aligner finds no face.
         arrived: the share of drags whose tracked point came within the tolerance.
         before: identity of the reconstruction and the input before the drag.
     """
@@ -95,6 +101,7 @@ class DragResult:
     name: str
     distance: int
     drags: int
+    lost: int
     left: float
     tracked: float
     arrived: float
@@ -106,15 +113,17 @@ class DragResult:
 
     @classmethod
     def mean(cls, name: str, distance: int, before: Sequence[float], drags: Sequence[Drag], near: float) -> DragResult:
+        """Of these drags; `before` has the identity of each, and a point arrived that is as `near` to its target."""
         means = {key: float(np.nanmean([getattr(drag, key) for drag in drags])) for key in asdict(drags[0])}
         arrived = float(np.mean([drag.tracked <= near for drag in drags]))
-        return cls(name, distance, len(drags), arrived=arrived, before=float(np.mean(before)), **means)
+        lost = sum(np.isnan(drag.left) for drag in drags)
+        return cls(name, distance, len(drags), int(lost), arrived=arrived, before=float(np.mean(before)), **means)
 
 
 def evaluate_drag(
     inverter: HyperStyleInverter, *, count: int = 32, on_progress: Progress | None = None
-) -> list[DragResult]:
-    """Drags a landmark of every avatar by 4, 8 and 16 pixels, with weight offsets and without, and with a mask.
+) -> Iterator[DragResult]:
+    """Drags a landmark of every avatar, with weight offsets and without, and with a mask, as `_KINDS` lists.
 
     Args:
         inverter: of the bundled model.
@@ -125,51 +134,44 @@ def evaluate_drag(
         ConfigError: another count than there are, or an inverter without an aligner.
     """
     settings = DragSettings.of(inverter.model.generator)
-    kinds = (
-        ("W encoder", "w-encoder", False),
-        ("HyperStyle", "hyperstyle", False),
-        ("with a mask", "hyperstyle", True),
-    )
-    results, done = [], 0
-    for name, method, is_masked in kinds:
+    done = 0
+    for name, method, distances in _KINDS:
         cases = list(_cases(inverter, method, range(count)))
         before = [inversion.metrics()["identity"][0] for inversion, _, _ in cases]
-        for distance in _DISTANCES:
+        for distance in distances:
             drags = []
             for inversion, landmark, direction in cases:
-                drags.append(_dragged(inverter, inversion, landmark, direction * distance, settings, is_masked)[0])
+                move = direction * distance
+                drags.append(_dragged(inverter, inversion, landmark, move, settings, "mask" in name)[0])
                 done += 1
                 if on_progress is not None:
-                    on_progress("dragging", done, count * len(kinds) * len(_DISTANCES))
-            results.append(DragResult.mean(name, distance, before, drags, settings.tolerance))
-    return results
+                    on_progress("dragging", done, count * sum(len(kind[2]) for kind in _KINDS))
+            yield DragResult.mean(name, distance, before, drags, settings.tolerance)
 
 
 def compare_settings(
-    inverter: HyperStyleInverter, *, count: int = 12, on_progress: Progress | None = None
-) -> list[DragResult]:
+    inverter: HyperStyleInverter, *, count: int = 8, on_progress: Progress | None = None
+) -> Iterator[DragResult]:
     """Drags landmarks of other avatars than `evaluate_drag` by 8 pixels, with one setting at a time changed."""
     base = DragSettings.of(inverter.model.generator)
     size, rows = inverter.model.generator.config.size, inverter.model.generator.config.rows
     changes: list[dict[str, Any]] = [
         {},
         *({"layer": f"b{size // part}.conv1"} for part in (8, 2)),
-        *({"radius": radius} for radius in (1.0, 2.0, 6.0)),
-        *({"tracking_radius": radius} for radius in (3.0, 12.0)),
-        *({"rows": number} for number in (rows // 3, rows // 3 * 2, rows) if number != base.rows),
+        *({"radius": radius} for radius in (2.0, 3.0, 6.0)),
+        *({"tracking_radius": radius} for radius in (4.0, 12.0)),
+        *({"rows": number} for number in (rows // 3, rows // 3 * 2, rows)),
         *({"lr": lr} for lr in (0.005, 0.02)),
     ]
     cases = list(_cases(inverter, "hyperstyle", range(HELD_OUT - count, HELD_OUT)))
     before = [inversion.metrics()["identity"][0] for inversion, _, _ in cases]
-    results = []
     for done, change in enumerate(changes, 1):
         settings = replace(base, **change)
         drags = [_dragged(inverter, *case[:2], case[2] * _COMPARED_DISTANCE, settings, False)[0] for case in cases]
         name = ", ".join(f"{key} {value}" for key, value in change.items()) or "as it is"
-        results.append(DragResult.mean(name, _COMPARED_DISTANCE, before, drags, settings.tolerance))
         if on_progress is not None:
             on_progress("comparing settings", done, len(changes))
-    return results
+        yield DragResult.mean(name, _COMPARED_DISTANCE, before, drags, settings.tolerance)
 
 
 Case = tuple[Inversion, int, npt.NDArray[np.float64]]
@@ -250,7 +252,7 @@ def _marked(image: Image.Image, points: Sequence[tuple[Any, str]], side: int = _
 
 
 def write_images(inverter: HyperStyleInverter, folder: Path) -> list[Path]:
-    """Writes drag.png, four avatars before and after each way of dragging, and drag.webp, the steps of one drag."""
+    """Writes drag.jpg, four avatars before and after each way of dragging, and drag.webp, the steps of one drag."""
     settings = DragSettings.of(inverter.model.generator)
     rows = []
     numbers = range(32, 32 + len(MOVES))
@@ -265,7 +267,7 @@ def write_images(inverter: HyperStyleInverter, folder: Path) -> list[Path]:
         rows.append([_marked(inversion.image, [(source, "red"), *target]), *(_marked(i, target) for i in images)])
     labels = ["reconstruction", "dragged", "within the face", "by the W encoder"]
     grid = image_grid(rows, labels=labels, cell=256)
-    save_image(grid, folder / "drag.png")
+    save_image(grid, folder / "drag.jpg")
 
     frames: list[Image.Image] = []
     (case,) = _cases(inverter, "hyperstyle", [_ANIMATED])
@@ -277,23 +279,23 @@ def write_images(inverter: HyperStyleInverter, folder: Path) -> list[Path]:
         frames.append(_marked(image, [(goal, "deepskyblue"), (step.points[0].tolist(), "red")]))
 
     _dragged(inverter, inversion, landmark, direction * _DISTANCES[-1], settings, False, show)
-    kept = frames[:: max(len(frames) // 40, 1)]
-    animate([*[kept[0]] * 6, *kept, *[frames[-1]] * 8], folder / "drag.webp", rate=15, back=False, longest=256)
-    return [folder / "drag.png", folder / "drag.webp"]
+    some = frames[:: max(len(frames) // 40, 1)]
+    animate([*[some[0]] * 6, *some, *[frames[-1]] * 8], folder / "drag.webp", rate=15, back=False, longest=256)
+    return [folder / "drag.jpg", folder / "drag.webp"]
 
 
-def drag_text(results: Sequence[DragResult]) -> str:
-    """What the command prints."""
-    lines = [
-        f"{'':24}{'px':>4}{'left':>7}{'tracked':>9}{'arrived':>9}{'identity':>10}{'before':>8}{'steps':>7}"
-        f"{'seconds':>9}{'outside':>9}"
-    ]
-    lines += [
+_HEADER = (
+    f"{'':24}{'px':>4}{'left':>7}{'tracked':>9}{'arrived':>9}{'identity':>10}{'before':>8}{'steps':>7}{'seconds':>9}"
+    f"{'outside':>9}"
+)
+
+
+def drag_line(r: DragResult) -> str:
+    """A line of what the command prints, under `_HEADER`."""
+    return (
         f"{r.name:24}{r.distance:4}{r.left:7.2f}{r.tracked:9.2f}{r.arrived:9.0%}{r.identity:10.3f}{r.before:8.3f}"
         f"{r.steps:7.0f}{r.seconds:9.2f}{r.outside:9.2f}"
-        for r in results
-    ]
-    return "\n".join(lines)
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -305,9 +307,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "and by the point that was tracked, the identity of the face to the input before and after, steps, seconds of "
         "the processor, and the change outside of the face.",
     )
-    parser.add_argument("--count", type=int, metavar="N", help="avatars (default: 32; of --settings 12, others)")
+    parser.add_argument("--count", type=int, metavar="N", help="avatars (default: 32; of --settings 8, others)")
     parser.add_argument("--settings", action="store_true", help="compare settings, each changed alone")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="write drag.png and drag.webp there instead")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="write drag.jpg and drag.webp there instead")
     return run_command(parser, _run, argv)
 
 
@@ -318,11 +320,14 @@ def _run(args: argparse.Namespace) -> None:
         for path in write_images(inverter, writable_folder(args.images)):
             print(path)
         return
-    measure, count = (compare_settings, 12) if args.settings else (evaluate_drag, 32)
+    measure, count = (compare_settings, 8) if args.settings else (evaluate_drag, 32)
     count = count if args.count is None else args.count
+    results = []
+    print(_HEADER)
     with progress_bar(args.quiet) as show:
-        results = measure(inverter, count=count, on_progress=show)
-    print(drag_text(results))
+        for result in measure(inverter, count=count, on_progress=show):
+            results.append(result)
+            print(drag_line(result), flush=True)
     if args.json is not None:
         write_json(args.json, [asdict(result) for result in results])
 
