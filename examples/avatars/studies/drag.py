@@ -329,7 +329,7 @@ def _run(args: argparse.Namespace) -> None:
             results.append(result)
             print(drag_line(result), flush=True)
     if args.json is not None:
-        write_json(args.json, [asdict(result) for result in results])
+        write_json(args.json, {"drags": [asdict(result) for result in results]})
 
 
 if __name__ == "__main__":

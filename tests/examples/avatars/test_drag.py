@@ -27,7 +27,7 @@ def test_results_are_means_and_a_face_that_is_lost_counts_in_all_but_its_distanc
 def test_drags_of_an_avatar_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--count", "1", "--device", "cpu", "--quiet", "--json", str(tmp_path / "drag.json")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 8
-    rows = json.loads((tmp_path / "drag.json").read_text())
+    rows = json.loads((tmp_path / "drag.json").read_text())["drags"]
     offsets, plain, masked = rows[0], rows[3], rows[6]
     assert [row["distance"] for row in rows] == [4, 8, 16, 4, 8, 16, 8]
     assert offsets["arrived"] == 1
