@@ -15,7 +15,6 @@ _CATEGORIES = (EditWarning, MemoryWarning, QualityWarning)
 
 _collected: ContextVar[list[str] | None] = ContextVar("_collected", default=None)
 _lock = Lock()
-_is_installed = False
 
 
 @contextmanager
@@ -36,14 +35,12 @@ def _install() -> None:
     Not `warnings.catch_warnings`, which swaps the filters of the whole process: of two threads, each would undo what
     the other did.
     """
-    global _is_installed
     with _lock:
-        if _is_installed and warnings.showwarning.__name__ == _show_or_collect.__name__:
+        if warnings.showwarning.__name__ == _show_or_collect.__name__:
             return
         for category in _CATEGORIES:
             warnings.simplefilter("always", category)
         warnings.showwarning = _show_or_collect(warnings.showwarning)
-        _is_installed = True
 
 
 def _show_or_collect(show: Any) -> Any:

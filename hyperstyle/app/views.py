@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from hyperstyle.align.source import photo_of
 from hyperstyle.app.sessions import Session
 from hyperstyle.errors import ConfigError, InversionError
-from hyperstyle.images import save_image, to_images
+from hyperstyle.images import flatten, save_image, to_images
 from hyperstyle.images.load import reduce_to
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.strips import animate, photos, strip
@@ -44,7 +44,7 @@ def outlined(session: Session, size: int = PHOTO_SIZE) -> Image.Image:
     """
     if session.photo is None:
         raise InversionError("There is no photo to show: load one.")
-    shown = reduce_to(session.photo.convert("RGB"), size)
+    shown = reduce_to(flatten(session.photo), size)
     scale = shown.width / session.photo.width
     draw = ImageDraw.Draw(shown)
     width = max(round(max(shown.size) / 160), 2)
@@ -84,7 +84,7 @@ def before_and_after(session: Session, inversion: Inversion, view: View = "face"
     if view == "photo":
         after = inversion.paste_back()
         photo, _ = photo_of(inversion.sources, 1)
-        pair = (photo.convert("RGB"), after.convert("RGB"))
+        pair = (flatten(photo), flatten(after))
         return reduce_to(pair[0], PHOTO_SIZE), reduce_to(pair[1], PHOTO_SIZE)
     first = session.history[0]
     before = to_images(first.crop)[0] if first.crop is not None else first.image

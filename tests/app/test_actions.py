@@ -139,6 +139,13 @@ def test_before_and_after_are_of_one_size(session: Session) -> None:
     assert whole_after.tobytes() == inversion.paste_back().tobytes()
 
 
+def test_what_is_transparent_is_shown_over_white(bundled: HyperStyleInverter) -> None:
+    photo = example_photo(0).convert("RGBA")
+    photo.paste((0, 0, 0, 0), (0, 0, 100, 100))
+    session = actions.open_photo(bundled, photo, "cut.png", Limits())
+    assert views.outlined(session).getpixel((50, 50)) == (255, 255, 255)
+
+
 def test_strip_and_animation_go_over_the_range_of_an_edit(
     bundled: HyperStyleInverter, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
