@@ -50,7 +50,11 @@ def start(folder: Path, width: int = 1280, height: int = 900) -> Any:
         options.add_argument(argument)
     # Only this machine has a name that can be looked up.
     options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-    options.add_experimental_option("prefs", {"download.default_directory": str(folder / "downloads")})
+    preferences = {
+        "download.default_directory": str(folder / "downloads"),
+        "profile.default_content_setting_values.automatic_downloads": 1,  # clicks by a script are no visitor's
+    }
+    options.add_experimental_option("prefs", preferences)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     driver = shutil.which("chromedriver")
     browser = webdriver.Chrome(options, webdriver.ChromeService(driver) if driver else None)
