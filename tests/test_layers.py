@@ -22,7 +22,7 @@ LAYERS = (
     {"inversion"},
     {"methods"},
     {"inverter", "fitting", "convert"},
-    {"training", "evaluation", "video", "bulk"},
+    {"training", "evaluation", "video", "bulk", "app"},
     {"cli", "__main__", "__init__"},
 )
 # The only imports within a row.

@@ -95,6 +95,8 @@ BAD_ARGUMENTS = (
     "animate me.png you.png --rate 0",
     "animate me.png --edit nonsense=-1:1:3",
     "animate me.png --edit age=-1:1:3 --out file/x.webp",
+    "app --port 0",
+    "app --max-upload 0",
     "bench --json gone/x.json",
     "bench --size 100",
     "bench --batch 0",

@@ -27,6 +27,7 @@ import hyperstyle
 from hyperstyle.cli import (
     align,
     animate,
+    app,
     bench,
     bulk,
     bulk_bench,
@@ -59,7 +60,7 @@ __all__ = ["build_parser", "main"]
 _NAMES = r"(?<!\w)'[^']*'(?:, '[^']*')*"  # what a warning is about: one name, or several; no apostrophe
 
 _ORDER = (
-    *(demo, fetch, models, align, invert, edit, drag, animate, edits),
+    *(demo, app, fetch, models, align, invert, edit, drag, animate, edits),
     *(bulk, bulk_status, bulk_report, bulk_edit, bulk_bench),
     *(fit, convert, export, import_, train, evaluate, bench, info),
 )

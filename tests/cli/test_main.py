@@ -26,6 +26,7 @@ from hyperstyle.io.files import atomic_write
 COMMANDS = (
     "align",
     "animate",
+    "app",
     "bench",
     "convert",
     "demo",
