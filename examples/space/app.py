@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
-from hyperstyle.app.server import ServerOptions, serve
-from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.cli import main
 
 if __name__ == "__main__":
-    options = ServerOptions(host="0.0.0.0", port=int(os.environ.get("PORT", "7860")), megapixels=16, upload_mb=16)
-    serve(HyperStyleInverter.from_pretrained(os.environ.get("MODEL", "avatars")), options, print)
+    model, port = os.environ.get("MODEL", "avatars"), os.environ.get("PORT", "7860")
+    flags = f"--no-browser --host 0.0.0.0 --port {port} --max-upload 16 --max-megapixels 16"
+    sys.exit(main(["app", "--model", model, *flags.split()]))

@@ -8,5 +8,7 @@ from __future__ import annotations
 
 import os
 
-# Gradio reports every start to two hosts unless this is set. Files of this room that import Gradio come after this one.
+# Set before Gradio is imported, which files of this room do after this one. Unless told, it reports every start to two
+# hosts and lets browsers keep what each visitor did, with the photos.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["GRADIO_RUN_HISTORY"] = "False"

@@ -23,6 +23,9 @@ from hyperstyle.inverter import HyperStyleInverter
 PAINTED = "painted"
 """The area that the visitor painted."""
 
+_NOT_PAINTED = 'Nothing is painted yet: paint where the face may change, then click "Use the painted area".'
+_SAME_PLACE = 1.0  # pixels of the photo between corners of the same face
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -149,7 +152,7 @@ def _check_steps(steps: int | None, limits: Limits) -> None:
 
 
 def open_inversion(inverter: HyperStyleInverter, path: str, name: str, session: Session | None) -> Session:
-    """The session of an inversion file; a photo of the session before is used again where the face was cut out of it.
+    """The session of an inversion file; the photo and faces of the session before stay where it is one of these faces.
 
     Raises:
         HyperStyleError: the file is no inversion, or was made with another model, or holds several images.
@@ -160,13 +163,26 @@ def open_inversion(inverter: HyperStyleInverter, path: str, name: str, session: 
         raise type(error)(words.readable(str(error), path, name)) from error
     if len(inversion) > 1:
         raise InversionError(f"The file {name!r} holds {len(inversion)} faces: this page edits one at a time.")
-    photo = None
-    placement = inversion.sources[0].placement if inversion.sources else None
-    if session is not None and session.photo is not None and placement is not None:
-        photo = session.photo if session.photo.size == tuple(placement.source_size) else None
-    if photo is not None:
-        inversion = replace(inversion, sources=(replace(inversion.sources[0], photo=photo),))
-    return Session(name, photo, history=(inversion,))
+    face = None if session is None else _face_of(session, inversion)
+    if session is None or face is None:
+        return Session(name, history=(inversion,))
+    inversion = replace(inversion, sources=(replace(inversion.sources[0], photo=session.photo),))
+    return Session(name, session.photo, session.faces, face, history=(inversion,))
+
+
+def _face_of(session: Session, inversion: Inversion) -> int | None:
+    """Which face of the session's photo was inverted: the one at its place. None where it is none of them.
+
+    The size of the photo does not tell: many photos have the same.
+    """
+    place = inversion.sources[0].placement if inversion.sources else None
+    if place is None or session.photo is None or session.photo.size != tuple(place.source_size):
+        return None
+    for i, face in enumerate(session.faces):
+        there = face.source.placement
+        if there is not None and np.abs(there.footprint - place.footprint).max() < _SAME_PLACE:
+            return i
+    return None
 
 
 # ---- edits ----
@@ -203,7 +219,7 @@ def mask_of(session: Session, area: str) -> str | Image.Image | None:
         return None
     if area == PAINTED:
         if session.painted is None:
-            raise InversionError("Nothing is painted yet: paint where the face may change.")
+            raise InversionError(_NOT_PAINTED)
         return session.painted
     if area not in REGIONS:  # the library takes names of files too
         raise ConfigError(f"There is no area {area!r}. {did_you_mean(area, REGIONS)}")
@@ -227,7 +243,7 @@ def with_painted(session: Session, layers: Sequence[str]) -> Session:
         alpha = image.getchannel("A") if image.mode == "RGBA" else Image.new("L", image.size)
         painted = ImageChops.lighter(painted, alpha.resize(size, Image.Resampling.BILINEAR))
     if painted.getbbox() is None:
-        raise InversionError("Nothing is painted yet: paint where the face may change.")
+        raise InversionError(_NOT_PAINTED)
     return replace(session, painted=painted)
 
 

@@ -123,7 +123,7 @@ class Handlers:
                     yield {"status": words.progress("Rebuilding the face", step, count), "result": (image, image)}
                 else:
                     self.sessions.put(session_key(request), value)
-                    yield {**_faces_update(value), **self._opened(value)}
+                    yield self._opened(value)
         except HyperStyleError as error:
             yield {"status": words.done(words.error_text(error))}
             raise
@@ -143,9 +143,10 @@ class Handlers:
     def _opened(self, session: Session) -> dict[str, Any]:
         """All that changes when there is a new inversion to edit."""
         inversion = session.inversion
-        photo = {"outlined": views.outlined(session)} if session.faces else {}
+        photo = {"outlined": views.outlined(session)} if session.faces else self.another_photo()
         return {
             **photo,
+            **_faces_update(session),
             "status": words.done(words.quality(inversion) or f"{session.name} is open.", words.figures(inversion)),
             "notes": words.notes(session.warnings),
             "result": views.before_and_after(session, inversion),
@@ -237,6 +238,12 @@ class Handlers:
         """The image to click on, with the points so far."""
         session = self.sessions.get(session_key(request))
         return {"canvas": points.marked(self._edited(session, values), points.parse(moves))}
+
+    def open_points(self, request: gr.Request, moves: str, *values: Any) -> dict[str, Any]:
+        """The same when their tab is opened, which a visitor without a face may do."""
+        if not self.sessions.has_face(session_key(request)):
+            return {}
+        return self.show_points(request, moves, *values)
 
     def click_point(self, request: gr.Request, event: gr.SelectData, moves: str, *values: Any) -> dict[str, Any]:
         """Adds the point that was clicked: where one is, or where the last one is to go."""

@@ -134,6 +134,7 @@ def tools_column(inverter: HyperStyleInverter, groups: dict[str, list[str]]) -> 
             label="Where it may change",
             container=False,
             min_width=150,
+            interactive=False,
             elem_id="area",
         )
     parts["painting"] = gr.ImageEditor(
@@ -162,7 +163,9 @@ def tools_column(inverter: HyperStyleInverter, groups: dict[str, list[str]]) -> 
                     min_width=120,
                     elem_id="search",
                 )
-                parts["reset"] = gr.Button("Reset all", size="sm", scale=1, min_width=90, elem_id="reset")
+                parts["reset"] = gr.Button(
+                    "Reset all", size="sm", scale=1, min_width=90, interactive=False, elem_id="reset"
+                )
             shared = words.shared_unit(inverter.edits)
             gr.HTML(words.slider_hint(shared), padding=False)
             with gr.Column(elem_id="sliders"):
@@ -171,9 +174,11 @@ def tools_column(inverter: HyperStyleInverter, groups: dict[str, list[str]]) -> 
                         gr.HTML(words.group_title(title), padding=False)
                         sliders += [_slider(inverter, name, has_unit=not shared) for name in names]
             with gr.Row(elem_id="history"):
-                parts["keep"] = gr.Button("Keep changes", size="sm", min_width=80, elem_id="keep")
+                parts["keep"] = gr.Button("Keep changes", size="sm", min_width=80, interactive=False, elem_id="keep")
                 parts["undo"] = gr.Button("Undo", size="sm", min_width=60, interactive=False, elem_id="undo")
-                parts["start_over"] = gr.Button("Start over", size="sm", min_width=80, elem_id="start-over")
+                parts["start_over"] = gr.Button(
+                    "Start over", size="sm", min_width=80, interactive=False, elem_id="start-over"
+                )
         with gr.Tab("Move points", id="drag") as parts["drag_tab"]:
             gr.HTML(words.drag_hint(), padding=False)
             parts["canvas"] = gr.Image(
@@ -186,18 +191,30 @@ def tools_column(inverter: HyperStyleInverter, groups: dict[str, list[str]]) -> 
                 elem_id="canvas",
             )
             parts["moves"] = gr.Textbox(
-                label="Points, from:to", placeholder="60,80:60,70", lines=1, elem_id="moves", info=None
+                label="Points, from:to",
+                placeholder="60,80:60,70",
+                lines=1,
+                interactive=False,
+                elem_id="moves",
+                info=None,
             )
             parts["drag_note"] = gr.HTML("", padding=False, elem_id="drag-note")
             with gr.Row():
-                parts["drag"] = gr.Button("Move them", variant="primary", size="sm", min_width=80, elem_id="drag")
-                parts["cancel"] = gr.Button("Cancel", size="sm", min_width=60, elem_id="cancel")
-                parts["clear"] = gr.Button("Clear", size="sm", min_width=60, elem_id="clear")
+                parts["drag"] = gr.Button(
+                    "Move them", variant="primary", size="sm", min_width=80, interactive=False, elem_id="drag"
+                )
+                parts["cancel"] = gr.Button("Cancel", size="sm", min_width=60, interactive=False, elem_id="cancel")
+                parts["clear"] = gr.Button("Clear", size="sm", min_width=60, interactive=False, elem_id="clear")
         with gr.Tab("Words", id="words", visible=inverter.model.text is not None):
             parts["text"] = gr.Textbox(
-                label="What should it look like?", placeholder="a person with curly hair", elem_id="text"
+                label="What should it look like?",
+                placeholder="a person with curly hair",
+                interactive=False,
+                elem_id="text",
             )
-            parts["strength"] = gr.Slider(-10, 10, 0, label="How much", elem_id="strength", buttons=["reset"])
+            parts["strength"] = gr.Slider(
+                -10, 10, 0, label="How much", interactive=False, elem_id="strength", buttons=["reset"]
+            )
         with gr.Tab("Series", id="strip"):
             parts["swept"] = gr.Dropdown(
                 [(words.label(name), name) for name in inverter.edits],
@@ -205,8 +222,10 @@ def tools_column(inverter: HyperStyleInverter, groups: dict[str, list[str]]) -> 
                 elem_id="swept",
             )
             with gr.Row():
-                parts["make_strip"] = gr.Button("Make a strip", size="sm", elem_id="make-strip")
-                parts["make_animation"] = gr.Button("Make an animation", size="sm", elem_id="make-animation")
+                parts["make_strip"] = gr.Button("Make a strip", size="sm", interactive=False, elem_id="make-strip")
+                parts["make_animation"] = gr.Button(
+                    "Make an animation", size="sm", interactive=False, elem_id="make-animation"
+                )
             parts["strip_note"] = gr.HTML("", padding=False)
             parts["strip"] = gr.Image(
                 visible=False,

@@ -22,6 +22,10 @@ from hyperstyle.inverter import HyperStyleInverter
 
 _FONTS = ("ui-sans-serif", "system-ui", "sans-serif")  # of the visitor's machine: none is fetched
 _MONO = ("ui-monospace", "monospace")
+_TOOLS_OF_A_FACE = (  # and the sliders: what cannot be used before there is a face
+    *("area", "text", "strength", "moves", "keep", "start_over", "reset", "drag", "cancel", "clear"),
+    *("make_strip", "make_animation"),
+)
 
 
 def head() -> str:
@@ -180,7 +184,8 @@ def _connect(parts: Parts, handlers: Handlers, *, is_rendered: bool) -> None:
     on([parts.area.input], handlers.choose_area, [parts.area, parts.view, *parts.edits[1:]], **light)
     on([parts.paint.click], handlers.paint, [parts.painting, parts.view, *parts.edits[1:]], **light)
     pointed = [parts.moves, *parts.edits]
-    on([parts.drag_tab.select, parts.moves.submit], handlers.show_points, pointed, **light)
+    on([parts.drag_tab.select], handlers.open_points, pointed, **light)
+    on([parts.moves.submit], handlers.show_points, pointed, **light)
     on([parts.canvas.select], handlers.click_point, pointed, **light)
     on([parts.clear.click], handlers.clear_points, parts.edits, **light)
     dragging = on([parts.drag.click], handlers.drag, [parts.moves, *edits], **heavy)
@@ -214,6 +219,8 @@ def _as_updates(answer: Callable[..., Any], parts: Parts) -> Callable[..., Any]:
             named.setdefault("undo", gr.update(interactive=False))
             named |= {"text": "", "strength": 0, "downloads": gr.update(visible=True)}
             named.setdefault("again", gr.update(interactive=True))
+            for name in _TOOLS_OF_A_FACE:
+                named[name] = gr.update(interactive=True, **({"value": named[name]} if name in named else {}))
             result |= {slider: gr.update(value=0, interactive=True) for slider in parts.sliders}
         return result | {parts.single[name]: value for name, value in named.items()}
 

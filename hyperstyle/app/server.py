@@ -96,6 +96,7 @@ def launch(inverter: HyperStyleInverter, options: ServerOptions, folder: Path) -
     check_installed()
     port = free_port(options.host, options.port)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read when the page is built
+    os.environ.pop("GRADIO_ALLOWED_PATHS", None)  # Gradio would take it in place of an empty list of folders to serve
     from gradio import processing_utils
 
     from hyperstyle.app import page

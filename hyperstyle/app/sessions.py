@@ -50,8 +50,12 @@ class Session:
 
     @property
     def stem(self) -> str:
-        """The name of the photo without its suffix, for names of downloads: letters, digits, ".", "-" and "_"."""
-        return re.sub(r"[^\w.-]+", "_", PurePath(self.name).stem).strip("._")[:80] or "photo"
+        """The name of the photo without its suffix, for names of downloads: letters, digits, ".", "-" and "_".
+
+        It has at most 80 bytes of UTF-8: file systems count bytes, and more follows it in the name of a download.
+        """
+        name = re.sub(r"[^\w.-]+", "_", PurePath(self.name).stem).strip("._")
+        return name.encode(errors="ignore")[:80].decode(errors="ignore") or "photo"
 
     @property
     def nbytes(self) -> int:
@@ -77,6 +81,11 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def has_face(self, key: str) -> bool:
+        """Whether there is a session of this key with a face to edit."""
+        with self._lock:
+            return key in self._sessions and bool(self._sessions[key][0].history)
 
     def get(self, key: str) -> Session:
         """The session of this key, which is the most recently used one then.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -152,6 +153,7 @@ def saved(session: Session, inversion: Inversion, kind: Literal["image", "photo"
 def new_file(folder: Path, name: str) -> Path:
     """A path of this name that nobody else has or guesses: in a new folder inside `folder`. Old ones are removed."""
     for old in folder.glob(f"{_PREFIX}*"):
-        if time.time() - old.stat().st_mtime > _SECONDS_HELD:
-            shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another thread removes them too
+            if time.time() - old.stat().st_mtime > _SECONDS_HELD:
+                shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder)) / name

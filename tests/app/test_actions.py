@@ -241,11 +241,26 @@ def test_what_is_saved_is_what_is_shown_and_opens_again(
     assert again.inversion.image.tobytes() == inversion.image.tobytes()
     assert views.has_photo(again)
     assert again.inversion.paste_back().tobytes() == inversion.paste_back().tobytes()
+    assert again.faces == session.faces  # so that the face can be chosen and rebuilt
+    assert actions.invert(bundled, again, steps=1).face == session.face
     alone = actions.open_inversion(bundled, str(file), "ann.safetensors", None)
     assert not views.has_photo(alone)
     assert views.before_and_after(alone, alone.inversion)[0].size == (512, 512)
     with pytest.raises(InversionError, match="photo"):
         views.saved(alone, alone.inversion, "photo", tmp_path)
+
+
+def test_a_face_is_not_put_into_another_photo_of_the_same_size(
+    bundled: HyperStyleInverter, session: Session, tmp_path: Path
+) -> None:
+    file = views.saved(session, session.inversion, "inversion", tmp_path)
+    bob = actions.open_photo(bundled, example_photo(1), "ann.png", Limits())
+    assert bob.photo is not None
+    assert session.photo is not None
+    assert bob.photo.size == session.photo.size
+    opened = actions.open_inversion(bundled, str(file), "ann.safetensors", bob)
+    assert opened.photo is None
+    assert not views.has_photo(opened)
 
 
 def test_files_to_download_are_removed_after_an_hour(tmp_path: Path) -> None:

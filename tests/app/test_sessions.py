@@ -71,6 +71,8 @@ def test_nothing_to_edit_says_what_to_do() -> None:
         ("", "photo"),
         ("....", "photo"),
         ("x" * 300, "x" * 80),
+        ("写真" * 100, "写真" * 13),
+        ("\udcff.png", "photo"),
     ],
 )
 def test_the_name_of_a_download_is_safe(name: str, stem: str) -> None:
