@@ -34,10 +34,12 @@ class Limits:
     Attributes:
         megapixels: of the largest photo.
         steps: of an inversion or a drag.
+        points: that are dragged together.
     """
 
     megapixels: float = 50.0
     steps: int = 1000
+    points: int = 50
 
 
 # ---- from a photo to an inversion ----
@@ -133,7 +135,7 @@ def invert(
     if not session.faces:
         raise InversionError("There is no photo to invert: load one.")
     if not 0 <= chosen < len(session.faces):
-        raise InversionError(f"Face {chosen + 1} is not there: {len(session.faces)} were found.")
+        raise InversionError(f"Face {chosen} is not there: {len(session.faces)} were found, numbered from 0.")
     _check_steps(steps, limits or Limits())
 
     def show(step: Any) -> None:
@@ -222,23 +224,25 @@ def mask_of(session: Session, area: str) -> str | Image.Image | None:
             raise InversionError(_NOT_PAINTED)
         return session.painted
     if area not in REGIONS:  # the library takes names of files too
-        raise ConfigError(f"There is no area {area!r}. {did_you_mean(area, REGIONS)}")
+        raise ConfigError(f"There is no area {area!r}. {did_you_mean(str(area), REGIONS)}")
     return area
 
 
-def with_painted(session: Session, layers: Sequence[str]) -> Session:
+def with_painted(session: Session, layers: Sequence[str], limits: Limits | None = None) -> Session:
     """The session with what was painted as its area.
 
     Args:
         session: has the inversion.
         layers: files of images whose opaque pixels are painted, in front of the face as it is shown.
+        limits: of their size.
 
     Raises:
-        InversionError: there is nothing painted. ImageError: a file is no image.
+        InversionError: there is nothing painted. ImageError: a file is no image, or larger than the limit.
     """
     size = session.inversion.image.size
     painted = Image.new("L", size)
     for layer in layers:
+        _check_size(layer, "painting", limits or Limits())
         image = load_photo(layer)
         alpha = image.getchannel("A") if image.mode == "RGBA" else Image.new("L", image.size)
         painted = ImageChops.lighter(painted, alpha.resize(size, Image.Resampling.BILINEAR))
@@ -265,7 +269,7 @@ def dragged(
         moves: see `Inversion.drag`, in pixels of the reconstruction.
         area: as of `edited`.
         steps: see `Inversion.drag`.
-        limits: of the steps.
+        limits: of the steps and points.
         callback: as of `invert`.
 
     Raises:
@@ -277,7 +281,10 @@ def dragged(
             shown = inversion.model.domain.content(step.image)
             callback(step.step, step.steps, views.enlarged(to_images(shown)[0]))
 
-    _check_steps(steps, limits or Limits())
+    limits = limits or Limits()
+    _check_steps(steps, limits)
+    if isinstance(moves, list | tuple) and len(moves) > limits.points:
+        raise ConfigError(f"{len(moves)} points: this page moves up to {limits.points} at once.")
     with collected_warnings() as warnings:
         result = inversion.drag(moves, mask=mask_of(session, area), steps=steps, callback=show)
     return continued_with(session, result), warnings

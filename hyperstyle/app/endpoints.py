@@ -36,9 +36,9 @@ class Endpoints:
         session = actions.invert(
             inverter,
             session,
-            face=None if face is None else int(face),
+            face=_whole("face", face),
             method=method or None,
-            steps=None if steps is None else int(steps),
+            steps=_whole("steps", steps),
             limits=limits,
         )
         self.handlers.sessions.put(session_key(request), session)
@@ -66,10 +66,13 @@ class Endpoints:
     ) -> tuple[Image.Image, dict[str, Any]]:
         """The face after points of it were moved, which the session goes on with, and {warnings}."""
         session = self.handlers.sessions.get(session_key(request))
-        count = None if steps is None else int(steps)
-        limits = self.handlers.limits
         session, warnings = actions.dragged(
-            session, session.inversion, moves or (), area=area or "", steps=count, limits=limits
+            session,
+            session.inversion,
+            moves or (),
+            area=area or "",
+            steps=_whole("steps", steps),
+            limits=self.handlers.limits,
         )
         self.handlers.sessions.put(session_key(request), session)
         return session.inversion.image, {"warnings": warnings}
@@ -103,3 +106,13 @@ def _strengths(edits: Any) -> Mapping[str, float]:
     if not isinstance(edits, dict) or not all(isinstance(value, int | float) for value in edits.values()):
         raise ConfigError('edits: expected names and numbers, as in {"age": 2, "smile": -1}.')
     return edits
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """A whole number of a request; None for none. Raises ConfigError for anything else."""
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or value % 1 != 0:  # that of NaN and infinity is NaN
+        raise ConfigError(f"{name}: expected a whole number, but got {value!r}.")
+    return int(value)

@@ -229,7 +229,7 @@ class Handlers:
         """Takes what was painted as the area."""
         session = self.sessions.get(session_key(request))
         layers = [self.uploaded(layer)[0] for layer in (painting or {}).get("layers") or [] if layer]
-        session = actions.with_painted(session, layers)
+        session = actions.with_painted(session, layers, self.limits)
         self.sessions.put(session_key(request), session)
         view, *rest = values
         return self.show(request, view, actions.PAINTED, *rest)
@@ -258,7 +258,7 @@ class Handlers:
         inversion = self._edited(session, values)
 
         def work(report: Callable[..., None]) -> tuple[Session, list[str]]:
-            return actions.dragged(session, inversion, pairs, area=values[0], callback=report)
+            return actions.dragged(session, inversion, pairs, area=values[0], limits=self.limits, callback=report)
 
         yield {"drag_note": words.progress("Moving the points")}
         for kind, value in in_background(work):

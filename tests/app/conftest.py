@@ -81,7 +81,12 @@ def serving(folder: Path, *flags: str) -> Iterator[Served]:
     pytest.importorskip("gradio", reason='needs Gradio: pip install "hyperstyle-inversion[app]"')
     hosts, temporary = folder / "hosts.txt", folder / "temporary"
     temporary.mkdir()
-    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(Path(hyperstyle.__file__).parents[1])}
+    environment = {
+        **os.environ,
+        "GRADIO_ALLOWED_PATHS": "/",
+        "TMPDIR": str(temporary),
+        "PYTHONPATH": str(Path(hyperstyle.__file__).parents[1]),
+    }
     command = [sys.executable, "-W", "ignore", "-c", _SERVE, str(hosts), *flags]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
         assert process.stdout is not None

@@ -100,7 +100,7 @@ def test_every_step_is_reported_with_an_image(bundled: HyperStyleInverter, opene
 def test_limits_hold(bundled: HyperStyleInverter, opened: Session) -> None:
     with pytest.raises(ConfigError, match="1001 steps: this page takes 0 to 1000"):
         actions.invert(bundled, opened, steps=1001)
-    with pytest.raises(InversionError, match="Face 8 is not there"):
+    with pytest.raises(InversionError, match="Face 7 is not there: 1 were found, numbered from 0"):
         actions.invert(bundled, opened, face=7)
     with pytest.raises(InversionError, match="no photo"):
         actions.invert(bundled, Session("x"))
@@ -183,7 +183,8 @@ def test_an_area_limits_edits(session: Session) -> None:
     change = np.abs(np.asarray(smiling.image, float) - np.asarray(plain.image, float)).sum(axis=2)
     assert change[:40].max() == 0
     assert change.max() > 20
-    for area in ("mouht", "/etc/passwd"):
+    area: Any
+    for area in ("mouht", "/etc/passwd", ["mouth"], 5):  # a request may have any value
         with pytest.raises(ConfigError, match="There is no area"):
             actions.edited(session, {"smile": 2}, area=area)
 
@@ -197,6 +198,8 @@ def test_what_is_painted_is_an_area(session: Session, tmp_path: Path) -> None:
         actions.with_painted(session, [str(tmp_path / "empty.png")])
     layer.paste((99, 102, 241, 255), (0, 256, 512, 512))
     layer.save(tmp_path / "half.png")
+    with pytest.raises(ImageError, match="'painting' has 512 x 512 pixels"):
+        actions.with_painted(session, [str(tmp_path / "half.png")], Limits(megapixels=0.2))
     painted = actions.with_painted(session, [str(tmp_path / "half.png")])
     older = actions.edited(painted, {"age": 2}, area=actions.PAINTED).image
     change = np.abs(np.asarray(older, float) - np.asarray(session.inversion.image, float)).sum(axis=2)
@@ -214,11 +217,14 @@ def test_points_are_dragged_with_a_preview_and_can_be_undone(session: Session) -
     assert len(after.history) == 2
     assert any("did not arrive" in warning or "px" in warning for warning in warnings)
     assert actions.undone(after).inversion is session.inversion
-    for wrong in ([], [((64, 96), (640, 96))]):
+    wrong: Any
+    for wrong in ([], [((64, 96), (640, 96))], 5, "x"):
         with pytest.raises(ConfigError):
             actions.dragged(session, session.inversion, wrong)
     with pytest.raises(ConfigError, match="this page takes 0 to 1000"):
         actions.dragged(session, session.inversion, moves, steps=5000)
+    with pytest.raises(ConfigError, match="51 points: this page moves up to 50"):
+        actions.dragged(session, session.inversion, moves * 51)
 
 
 # ---- files ----

@@ -122,7 +122,7 @@ def test_what_is_no_portrait_is_refused_in_plain_words(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_unknown_edit_is_refused_with_the_names(client: Any, portrait: Path) -> None:
+def test_what_is_wrong_with_a_request_is_said(served: Any, client: Any, portrait: Path) -> None:
     from gradio_client import handle_file
     from gradio_client.exceptions import AppError
 
@@ -132,6 +132,9 @@ def test_an_unknown_edit_is_refused_with_the_names(client: Any, portrait: Path) 
     for wrong in ([1], {"age": "x"}):
         with pytest.raises(AppError, match="expected names and numbers"):
             client.predict(wrong, api_name="/edit")
+    for steps in (1.5, "x", True, [2]):
+        with pytest.raises(AppError, match="steps: expected a whole number"):
+            client.predict([[[64, 96], [64, 90]]], "", steps, api_name="/drag")
 
 
 def call(served: Any, name: str, data: list[Any]) -> str:

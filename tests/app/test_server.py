@@ -16,12 +16,14 @@ from hyperstyle.cli import main
 from hyperstyle.errors import ConfigError, MissingDependencyError
 
 
-def test_analytics_are_off_before_gradio_can_be_imported(run_python: Callable[..., CompletedProcess[str]]) -> None:
+def test_reports_and_the_history_of_the_browser_are_off_before_gradio_can_be_imported(
+    run_python: Callable[..., CompletedProcess[str]],
+) -> None:
     code = (
         "import sys, os; os.environ['GRADIO_ANALYTICS_ENABLED'] = 'True'; import hyperstyle.app; "
-        "print(os.environ['GRADIO_ANALYTICS_ENABLED'], 'gradio' in sys.modules)"
+        "print(*(os.environ[f'GRADIO_{n}'] for n in ('ANALYTICS_ENABLED', 'RUN_HISTORY')), 'gradio' in sys.modules)"
     )
-    assert run_python("-c", code).stdout.split() == ["False", "False"]
+    assert run_python("-c", code).stdout.split() == ["False", "False", "False"]
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
 
 

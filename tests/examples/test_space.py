@@ -47,11 +47,16 @@ def test_the_container_copies_files_that_there_are(space: Path) -> None:
     assert [name for name in copied[1].split() if "*" not in name and not (space / name).is_file()] == []
 
 
-def test_its_app_starts(space: Path, checkout: Path) -> None:
+def test_its_app_starts_and_leaves_nothing_when_it_is_stopped(space: Path, tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason='needs Gradio: pip install "hyperstyle-inversion[app]"')
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {**os.environ, "PORT": str(port), "PYTHONPATH": str(Path(hyperstyle.__file__).parents[1])}
+    environment = {
+        **os.environ,
+        "PORT": str(port),
+        "TMPDIR": str(tmp_path),
+        "PYTHONPATH": str(Path(hyperstyle.__file__).parents[1]),
+    }
     process = subprocess.Popen([sys.executable, str(space / "app.py")], env=environment, cwd=space)
     try:
         for _ in range(240):
@@ -63,6 +68,9 @@ def test_its_app_starts(space: Path, checkout: Path) -> None:
             except urllib.error.URLError:
                 time.sleep(0.5)
         assert "HyperStyle" in page
+        assert '"run_history":true' not in page
+        assert len(list(tmp_path.glob("hyperstyle-app-*"))) == 1
     finally:
         process.terminate()
         process.wait(30)
+    assert list(tmp_path.glob("hyperstyle-app-*")) == []
