@@ -222,7 +222,8 @@ def _as_updates(answer: Callable[..., Any], parts: Parts) -> Callable[..., Any]:
             for name in _TOOLS_OF_A_FACE:
                 named[name] = gr.update(interactive=True, **({"value": named[name]} if name in named else {}))
             result |= {slider: gr.update(value=0, interactive=True) for slider in parts.sliders}
-        return result | {parts.single[name]: value for name, value in named.items()}
+        result |= {parts.single[name]: value for name, value in named.items()}
+        return result or {parts.status: gr.skip()}  # Gradio takes an empty answer for one that lacks its parts
 
     readable_answer = readable(answer)
     if inspect.isgeneratorfunction(answer):

@@ -304,6 +304,15 @@ def test_two_visitors_do_not_see_each_other(page: Page, served: Any, tmp_path: P
         other.quit()
 
 
+def test_before_there_is_a_face_tabs_can_be_opened_and_nothing_is_an_error(page: Page) -> None:
+    for name in ("drag", "strip", "sliders"):
+        page.tab(name)
+        time.sleep(1)
+    assert page.js("document.querySelectorAll('.toast-body, [data-testid=toast-body]').length") == 0
+    tools = [f"#{name}" for name in ("keep", "undo", "start-over", "reset", "clear", "make-strip", "make-animation")]
+    assert page.js(f"{json.dumps(tools)}.filter(e => !document.querySelector(e)?.disabled)") == []
+
+
 def test_sliders_are_found_by_words(page: Page) -> None:
     page.element("#search input, #search textarea").send_keys("hair")
     shown = "Array.from(document.querySelectorAll('.edit')).filter(e => e.offsetParent).map(e => e.id)"
