@@ -161,8 +161,8 @@ def test_an_empty_list_is_refused(tiny_inverter: HyperStyleInverter) -> None:
 
 def test_the_methods_are_those_that_the_parts_allow(tiny_inverter: HyperStyleInverter) -> None:
     always = ("optimize-w", "optimize-w+", "pti")
-    assert tiny_inverter.methods == ("hyperstyle", "w-encoder", *always, "offsets", "offset-codes")
-    assert composed(tiny_inverter, hypernetwork=None).methods == ("w-encoder", *always, "offsets")
+    assert tiny_inverter.methods == ("hyperstyle", "w-encoder", *always, "offsets", "features", "offset-codes")
+    assert composed(tiny_inverter, hypernetwork=None).methods == ("w-encoder", *always, "offsets", "features")
     assert composed(tiny_inverter, encoder=None, hypernetwork=None).methods == always
 
 

@@ -85,8 +85,8 @@ _REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("layers.0.blocks.0.",), "a StyleSwin generator"),
     (("generator.progression.",), "a StyleGAN generator of the first version"),
     (("progression.",), "a network of the first StyleGAN"),
-    (("convs.0.0.weight", "final_conv.0.weight"), "a discriminator, which makes no images,"),
-    (("b4.fc.weight", "b4.conv.weight"), "a discriminator, which makes no images,"),
+    (("convs.0.0.weight", "final_conv.0.weight"), "a discriminator, which makes no images"),
+    (("b4.fc.weight", "b4.conv.weight"), "a discriminator, which makes no images"),
     (("synthesis.",), "a StyleGAN2 generator in NVIDIA's names or an older StyleGAN, saved as a .pt file"),
 )
 _PYRAMIDS: Mapping[str, str] = {"GradualStyleEncoder": "psp", "Encoder4Editing": "e4e"}
@@ -170,7 +170,7 @@ def _kind(tensors: Mapping[str, Tensor], opts: Mapping[str, Any], path: Path) ->
     for marks, words in _REFUSED:
         if all(map(has, marks)):
             trained = f" (encoder_type {opts['encoder_type']!r})" if "encoder_type" in opts else ""
-            raise CheckpointError(f"{path} is {words}{trained}, which is not converted. Converted are: {_CONVERTED}.")
+            raise CheckpointError(f"{path} is {words}{trained}, and is not converted. Converted are: {_CONVERTED}.")
     names = list(tensors)
     raise CheckpointError(
         f"{path} is nothing that is converted: it holds {len(names)} tensors, called {', '.join(map(repr, names[:3]))}"

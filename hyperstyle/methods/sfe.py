@@ -47,7 +47,7 @@ class SfeRefinement(BaseRefinement):
         if inversion.method != "mean" or not is_plain:
             raise MethodError(
                 f"{self.name!r} predicts codes and features once, from the crop alone: put it first. Gradient steps "
-                f"make it better: method='{self.name}+offsets'."
+                f"make it better, as in {self.name + '+offsets'!r}."
             )
         if steps not in (0, 1):
             raise ConfigError(f"steps={steps}: {self.name!r} predicts in one step; expected 1, or 0 for codes alone.")
