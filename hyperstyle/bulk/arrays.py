@@ -11,18 +11,21 @@ from hyperstyle.errors import ConfigError
 
 @dataclass(frozen=True)
 class _Scheduler:
-    """Names of environment variables: number of this process, how many there are, and the first and last number."""
+    """Names of environment variables: number of this process, how many there are, first and last number, and step."""
 
     name: str
     index: str
     count: str = ""
     first: str = ""
     last: str = ""
+    step: str = ""
 
 
 _SCHEDULERS = (
-    _Scheduler("SLURM", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
-    _Scheduler("Grid Engine", "SGE_TASK_ID", "", "SGE_TASK_FIRST", "SGE_TASK_LAST"),
+    _Scheduler(
+        "SLURM", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", step="SLURM_ARRAY_TASK_STEP"
+    ),
+    _Scheduler("Grid Engine", "SGE_TASK_ID", "", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"),
 )
 
 
@@ -45,9 +48,13 @@ def place_in_array(index: int | None, count: int | None, env: Mapping[str, str] 
                 "this is no array job: neither SLURM_ARRAY_TASK_ID nor SGE_TASK_ID is set. Start it by sbatch "
                 "--array=0-7, or give --shard-index and --shard-count."
             )
-        first = int(env.get(scheduler.first) or 0)
-        index = int(env[scheduler.index]) - first
-        count = int(env[scheduler.count]) if scheduler.count in env else int(env.get(scheduler.last) or 0) - first + 1
+        first, step = int(env.get(scheduler.first) or 0), int(env.get(scheduler.step) or 1)
+        index = (int(env[scheduler.index]) - first) // step
+        if scheduler.count in env:
+            count = int(env[scheduler.count])
+            index %= max(1, count)  # --array=3,5: numbers with gaps, as when some processes are submitted again
+        else:
+            count = (int(env.get(scheduler.last) or 0) - first) // step + 1
     if not 0 <= index < count:
         raise ConfigError(f"process {index} of {count} in an array job: expected numbers from 0 to {count - 1}.")
     return index, count

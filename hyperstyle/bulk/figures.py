@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from hyperstyle.bulk.items import Item
+from hyperstyle.bulk.items import Item, Reader
 from hyperstyle.bulk.local import run_local
 from hyperstyle.bulk.marker import Marker
 from hyperstyle.bulk.plan import BulkJob, begin_job, make_plan
@@ -140,11 +140,11 @@ class _Seconds(NamedTuple):
 def _loop(worker: Worker, items: list[Item]) -> _Seconds:
     """What a user would write without shards."""
     settings, begin = worker.job.plan.settings, _Seconds.now()
-    remaining = iter(items)
+    remaining, reader = iter(items), Reader()
     with ignored_warnings():
         while batch := list(islice(remaining, settings.batch)):
             worker.inverter.invert(
-                [item.source for item in batch],
+                [reader.read(item) for item in batch],
                 method=settings.method,
                 steps=settings.steps,
                 align=settings.align_mode,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class ShardRow:
     """One image of a shard.
 
     Attributes:
-        values: column name -> plain value, see docs/bulk.md; arrays of numbers are NumPy arrays.
+        values: column name -> plain value, see docs/bulk.md; lists of numbers are NumPy arrays, not to be written into.
         inversion: the inversion; None for an image that failed, and where no inverter was given.
     """
 
@@ -32,14 +33,19 @@ class ShardRow:
 
     @property
     def id(self) -> str:
-        """Unique within the job."""
-        return str(self.values["id"])
+        """Unique within the job. Raises ConfigError where the column was not read."""
+        return str(self._read("id"))
 
     @property
     def error(self) -> str | None:
-        """Why the image failed; None if it did not."""
-        error: str | None = self.values["error"]
+        """Why the image failed; None if it did not. Raises ConfigError where the column was not read."""
+        error: str | None = self._read("error")
         return error
+
+    def _read(self, column: str) -> Any:
+        if column not in self.values:
+            raise ConfigError(f"the column {column!r} was not read: add it to columns=...")
+        return self.values[column]
 
 
 def find_shards(path: str | os.PathLike[str]) -> list[Path]:
@@ -75,15 +81,18 @@ def load_shards(
         columns: of the values; None for all. Not with an inverter.
 
     Raises:
-        ConfigError: the folder has no shard that is done.
+        ConfigError: the folder has no shard that is done; columns that there are not.
         CheckpointError: a file is missing or damaged, or is no shard.
         InversionError: it was made with another model.
     """
     files = find_shards(shards) if isinstance(shards, str | os.PathLike) else [Path(each) for each in shards]
     if inverter is not None and columns is not None:
         raise ConfigError("columns=... with an inverter, which needs all of them: leave out one or the other.")
+    if isinstance(columns, str):
+        raise ConfigError(f"columns={columns!r}: expected a list of names, [{columns!r}].")
+    names = None if columns is None else list(columns)
     for file in files:
-        yield from _rows(file, inverter, None if columns is None else list(columns))
+        yield from _rows(file, inverter, names)
 
 
 def _rows(file: Path, inverter: HasModel | None, columns: list[str] | None) -> Iterator[ShardRow]:
@@ -98,8 +107,16 @@ def _rows(file: Path, inverter: HasModel | None, columns: list[str] | None) -> I
                     f"one is {inverter.model.domain.name!r}, {inverter.model.fingerprint}. Load the one it was made "
                     "with."
                 )
-            for batch in content.iter_batches(_ROWS, columns=columns):
-                for values in batch.to_pylist():
+            known = content.schema_arrow.names
+            if unknown := [name for name in columns or () if name not in known]:
+                raise ConfigError(f"{file} has no column {shown(unknown[0])}. Its columns: {', '.join(known)}.")
+            # Not over the borders of row groups, which are small where rows are large.
+            groups = range(content.num_row_groups)
+            for batch in chain.from_iterable(
+                content.iter_batches(_ROWS, row_groups=[group], columns=columns) for group in groups
+            ):
+                for i in range(batch.num_rows):
+                    values = {name: _plain(column[i]) for name, column in zip(batch.schema.names, batch, strict=True)}
                     inversion = None
                     if inverter is not None and values["error"] is None:
                         inversion = inversion_of(values, shard, inverter.model)
@@ -108,3 +125,15 @@ def _rows(file: Path, inverter: HasModel | None, columns: list[str] | None) -> I
         raise CheckpointError(
             f"{file} is damaged or cut off: {error}. Remove its JSON file and run the same hyperstyle bulk again."
         ) from error
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of Arrow as a plain value, and a list of numbers as a NumPy array, without an object for each number."""
+    types = need("pyarrow.types", "bulk", "reading shards")
+    if not value.is_valid:
+        return None
+    if types.is_list(value.type):
+        if types.is_primitive(value.type.value_type):
+            return value.values.to_numpy(zero_copy_only=False)
+        return [_plain(each) for each in value.values]
+    return {name: _plain(value[name]) for name in value} if types.is_struct(value.type) else value.as_py()

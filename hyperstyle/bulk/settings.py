@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from hyperstyle.errors import ConfigError, MissingDependencyError
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
 
 ImageKind = Literal["jpeg", "webp"]
+
+_WORDS = {
+    "align": ("auto", "yes", "no"),  # words, not True and False, since a job's file holds them
+    "crops": (None, *get_args(ImageKind)),
+    "reconstructions": (None, *get_args(ImageKind)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +36,7 @@ class RowSettings:
             to leave them out.
 
     Raises:
-        ConfigError: a batch below 1, or every face.
+        ConfigError: a batch below 1, every face, or a word that is none of those above.
     """
 
     method: str | None = None
@@ -45,6 +51,10 @@ class RowSettings:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"a batch of {self.batch}: expected 1 or more images.")
+        for name, words in _WORDS.items():
+            if (word := getattr(self, name)) not in words:
+                expected = ", ".join(map(repr, words))
+                raise ConfigError(f"{name}={word!r} with shards: expected one of {expected}.")
         if self.face == "all":
             raise ConfigError(
                 "face='all' with shards, whose rows have one face each. Choose 'largest', 'center' or a number, or use "

@@ -15,12 +15,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hyperstyle.align.prepare import Prepared, prepare
 from hyperstyle.bulk.items import Item, Reader
 from hyperstyle.bulk.marker import FORMAT, Marker
 from hyperstyle.bulk.schema import Row, failed_row, inverted_rows, schema_of
 from hyperstyle.bulk.settings import RowSettings, need
-from hyperstyle.errors import AlignmentError, ConfigError, HyperStyleError, ImageError, MissingDependencyError, shown
+from hyperstyle.errors import (
+    AlignmentError,
+    ConfigError,
+    HyperStyleError,
+    ImageError,
+    MissingDependencyError,
+    shown,
+    with_article,
+)
 from hyperstyle.images import to_images
 from hyperstyle.images.save import QUALITY, encode
 from hyperstyle.inverter import HyperStyleInverter
@@ -30,7 +40,8 @@ from hyperstyle.runtime.batches import together_or_alone
 from hyperstyle.runtime.read_ahead import read_ahead
 from hyperstyle.runtime.threads import ignored_warnings
 
-_ROW_GROUP = 256  # rows that are kept in memory and written together
+_ROW_GROUP = 256  # rows that are kept in memory and written together, unless their bytes are more than these
+_ROW_GROUP_BYTES = 64 << 20  # features of a layer are megabytes in each row, and PTI's parameters a hundred
 _FAULTS_OF_IMAGES = (ImageError, AlignmentError, MissingDependencyError)  # others would stop every image
 
 
@@ -71,12 +82,13 @@ def invert_shard(
         What the JSON file holds.
 
     Raises:
-        ConfigError: no images, an id that comes twice, a file of another suffix, or a wrong setting.
+        ConfigError: no images, inputs that are no list of them, an id that comes twice, a file of another suffix, or a
+            wrong setting.
         SourceError: images cannot be read since their disk or store does not answer.
         HyperStyleError: a file cannot be written. What is wrong with the method or the detector.
     """
     begin, path, settings = time.perf_counter(), Path(output), settings or RowSettings()
-    items = [each if isinstance(each, Item) else Item(os.fspath(each), os.fspath(each)) for each in inputs]
+    items = _items(inputs)
     _check(items, path)
     registry.resolve_method(inverter.model, settings.method, steps=settings.steps, seed=settings.seed)
     shard = _Shard(inverter, settings, Reader(), crashes or {})
@@ -198,6 +210,7 @@ def _writer(file: Path, inverter: HyperStyleInverter) -> Iterator[Callable[[Sequ
     pa, parquet = need("pyarrow", "bulk", "writing shards"), need("pyarrow.parquet", "bulk", "writing shards")
     schema = schema_of(inverter.model)
     waiting: list[Row] = []
+    size = 0
     numbers = ["w.list.element", "codes.list.element.values.list.element"]
     others = [name for name in schema.names if name not in ("w", "codes")]
     with parquet.ParquetWriter(
@@ -209,17 +222,39 @@ def _writer(file: Path, inverter: HyperStyleInverter) -> Iterator[Callable[[Sequ
     ) as writer:
 
         def flush() -> None:
+            nonlocal size
             if waiting:
                 writer.write_table(pa.Table.from_pylist(waiting, schema))
                 waiting.clear()
+                size = 0
 
         def write(rows: Sequence[Row]) -> None:
+            nonlocal size
             waiting.extend(rows)
-            if len(waiting) >= _ROW_GROUP:
+            size += sum(map(_bytes_of, rows))
+            if len(waiting) >= _ROW_GROUP or size >= _ROW_GROUP_BYTES:
                 flush()
 
         yield write
         flush()
+
+
+def _bytes_of(row: Row) -> int:
+    """Of its tensors and images."""
+    tensors: list[np.ndarray[Any, Any]] = [row["w"], *(code["values"] for code in row["codes"])] if "w" in row else []
+    return sum(each.nbytes for each in tensors) + sum(len(row.get(name, b"")) for name in ("crop", "reconstruction"))
+
+
+def _items(inputs: Iterable[Item | str | os.PathLike[str]]) -> list[Item]:
+    """The images of a call, those without an id named by their path. Raises ConfigError for anything else."""
+    if isinstance(inputs, str | bytes | os.PathLike | Item):
+        raise ConfigError(f"inputs={shown(str(inputs))}: expected a list of paths, URLs or items, such as [...] of it.")
+    items = []
+    for each in inputs:
+        if not isinstance(each, Item | str | os.PathLike):
+            raise ConfigError(f"inputs with {with_article(type(each))}: expected paths, URLs or items.")
+        items.append(each if isinstance(each, Item) else Item(os.fspath(each), os.fspath(each)))
+    return items
 
 
 def _check(items: Sequence[Item], path: Path) -> None:

@@ -14,6 +14,7 @@ from hyperstyle.cli.flags import command, flag, positional, switch
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.claims import Claims
 from hyperstyle.io.files import make_folder, write_text
+from hyperstyle.io.opening import parse_json, read_text
 
 if TYPE_CHECKING:
     from hyperstyle.bulk.load import ShardRow
@@ -83,7 +84,11 @@ def _check_same(args: BulkEditArguments) -> None:
     }
     file = args.out / "edits.json"
     if file.exists():
-        if json.loads(file.read_text(encoding="utf-8")) != about:
+        try:
+            before = parse_json(read_text(file, "list of edits", error=ConfigError))
+        except ValueError as error:
+            raise ConfigError(f"{file} is damaged: {error}. Choose another --out.") from error
+        if before != about:
             raise ConfigError(f"the folder {str(args.out)!r} has other edits, see {file}. Choose another --out.")
     else:
         write_text(file, json.dumps(about) + "\n")

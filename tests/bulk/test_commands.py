@@ -81,6 +81,9 @@ def test_a_dataset_is_inverted_reported_and_edited(
     assert capsys.readouterr().out == f"{edited}: 8 images\n", "the shard whose list is missing"
     assert main([*command, "--edit", "age=1"]) == 2
     assert "has other edits" in capsys.readouterr().err
+    (edited / "edits.json").write_text("{")
+    assert main(command) == 2
+    assert "edits.json is damaged" in capsys.readouterr().err
 
 
 def test_images_that_fail_are_counted_and_named(tiny_model_dir: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,6 +170,38 @@ def test_several_row_groups_hold_all_rows_in_order(
     assert [row.id for row in load_shards(tmp_path)] == [str(file) for file in files]
 
 
+def test_large_rows_make_small_row_groups(
+    photos: Path, tmp_path: Path, tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = RowSettings(align="no", batch=2, crops="webp", method="w-encoder")
+    files = images(photos, 6)
+    invert_shard(files, tmp_path / "0.parquet", tiny_inverter, settings)
+    (first, *_) = load_shards(tmp_path)
+    size = first.values["w"].nbytes + len(first.values["crop"])
+    monkeypatch.setattr("hyperstyle.bulk.shard._ROW_GROUP_BYTES", 3 * size)  # two rows are less, four are more
+    invert_shard(files, tmp_path / "0.parquet", tiny_inverter, settings)
+    assert parquet.ParquetFile(tmp_path / "0.parquet").metadata.num_row_groups == 2
+    assert [row.id for row in load_shards(tmp_path)] == [str(file) for file in files]
+
+
+def test_values_are_plain_and_numbers_are_arrays(
+    photos: Path, tmp_path: Path, tiny_inverter: HyperStyleInverter
+) -> None:
+    invert_shard(images(photos, 2), tmp_path / "0.parquet", tiny_inverter, AS_CROPS)
+    row = next(load_shards(tmp_path))
+    assert row.values["w"].dtype == row.values["codes"][0]["values"].dtype == np.float32
+    assert row.values["quad"] is None
+    assert isinstance(row.values["quality"][0][1], float)
+    row = next(load_shards(tmp_path, columns=["id", "w"]))
+    assert row.values.keys() == {"id", "w"}
+    with pytest.raises(ConfigError, match="'error' was not read"):
+        _ = row.error
+    with pytest.raises(ConfigError, match="has no column 'ids'"):
+        next(load_shards(tmp_path, columns=["ids"]))
+    with pytest.raises(ConfigError, match="expected a list of names"):
+        next(load_shards(tmp_path, columns="id"))
+
+
 def test_a_shard_that_is_interrupted_leaves_nothing(
     photos: Path, tmp_path: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
@@ -186,10 +219,12 @@ def test_a_shard_that_is_interrupted_leaves_nothing(
         ([], "0.parquet", "no images"),
         (["a.png", "b.png", "a.png"], "0.parquet", "'a.png' comes twice"),
         (["a.png"], "0.arrow", "ends in .parquet"),
+        ("a.png", "0.parquet", "inputs='a.png': expected a list"),
+        ([3], "0.parquet", "inputs with an int"),
     ],
 )
 def test_what_is_no_shard_is_refused(
-    tmp_path: Path, tiny_inverter: HyperStyleInverter, inputs: list[str], name: str, message: str
+    tmp_path: Path, tiny_inverter: HyperStyleInverter, inputs: Any, name: str, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         invert_shard(inputs, tmp_path / name, tiny_inverter)
@@ -201,6 +236,10 @@ def test_settings_that_cannot_be_are_refused() -> None:
         RowSettings(face="all")
     with pytest.raises(ConfigError, match="batch of 0"):
         RowSettings(batch=0)
+    with pytest.raises(ConfigError, match="align=True with shards: expected one of 'auto', 'yes', 'no'"):
+        RowSettings(align=True)  # type: ignore[arg-type]  # as `HyperStyleInverter.invert` takes it
+    with pytest.raises(ConfigError, match="crops='png'"):
+        RowSettings(crops="png")  # type: ignore[arg-type]
 
 
 def test_shards_of_another_model_are_refused(photos: Path, tmp_path: Path, tiny_inverter: HyperStyleInverter) -> None:
