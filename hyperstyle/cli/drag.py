@@ -113,7 +113,7 @@ def _check_animation(args: DragArguments, path: Path, out: Path) -> None:
     from hyperstyle.images.clips.write import check_animation
 
     check_animation(path, _RATE)
-    check_targets([args.input, out], [path], what="the input or the image", overwrite=True)
+    check_targets([*args.files_to_read([args.input]), out], [path], what="an input or the image", overwrite=True)
     writable_folder(path.parent)
 
 

@@ -51,6 +51,11 @@ class StartingArguments(ModelArguments, InversionArguments):
     overwrite: bool = switch("replace results that are there already, as a file that --out names always is")
     quiet: bool = switch("no progress bar, no figures, no line per image")
 
+    def files_to_read(self, sources: list[Path]) -> list[Path]:
+        """The inputs, the photo and the mask: files that no result may replace."""
+        mask = None if self.mask in REGIONS or self.mask is None else Path(self.mask)
+        return [file for file in (*sources, self.photo, mask) if file is not None]
+
     def check_files(self, sources: list[Path], out: Path | None = None) -> None:
         """Checks, before any work, that inputs, photo and output go together.
 
@@ -69,8 +74,7 @@ class StartingArguments(ModelArguments, InversionArguments):
                     "--paste-back with --align no, which takes images as they are: nothing is cut out that could be "
                     "put back. Leave out one or the other."
                 )
-        mask = None if self.mask in REGIONS or self.mask is None else Path(self.mask)
-        files = [file for file in (*sources, self.photo, mask) if file is not None]
+        files = self.files_to_read(sources)
         if out is not None:
             check_targets(files, [out], what="the input", overwrite=self.overwrite or out == self.out)
         for file in files:

@@ -26,6 +26,7 @@ def inverted(tiny_inverter: HyperStyleInverter, in_tmp_path: Path) -> Path:
     Image.linear_gradient("L").resize((32, 32)).convert("RGB").save("me.png")
     tiny_inverter.invert("me.png", align=False).save("me.safetensors")
     Image.radial_gradient("L").resize((64, 80)).convert("RGB").save("photo.png")
+    Image.new("L", (32, 32), 255).save("mask.gif")
     np.save("photo.npy", np.array([[20.0, 24.0], [36.0, 24.0], [28.0, 32.0], [22.0, 40.0], [34.0, 40.0]]))
     return in_tmp_path
 
@@ -97,6 +98,11 @@ def test_points_of_a_photo_are_dragged_in_it(tiny_model_dir: Path, inverted: Pat
         (["me.safetensors", *MOVE[:2], "--animate", "way.png"], "a name that ends in .gif, .webp or .mp4"),
         (["me.safetensors", *MOVE[:2], "--paste-back"], "pass it with --photo"),
         (["me.png", *MOVE[:2], "--out", "me.png"], "would replace the input"),
+        (["me.png", *MOVE[:2], "--mask", "mask.gif", "--animate", "mask.gif"], "'mask.gif' would replace an input"),
+        (
+            ["me.safetensors", *MOVE[:2], "--paste-back", "--photo", "mask.gif", "--animate", "mask.gif"],
+            "'mask.gif' would replace an input",
+        ),
         (["gone.png", *MOVE[:2]], "no file 'gone.png'"),
         ([".", *MOVE[:2]], "is no image: points belong to a single one"),
     ],
