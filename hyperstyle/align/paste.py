@@ -161,6 +161,8 @@ def _checked(face: PastedFace, mode: str) -> tuple[Tensor, Tensor | None, Frame]
             f"The edited crop is {_size(levels)} and the reference {_size(unedited)}. "
             "Expected two crops of one size: the same generator's output with and without the edit."
         )
+    if mask is not None and not isinstance(mask, Tensor):
+        raise ImageError(f"The mask is of type {type(mask).__name__}. Expected a tensor [1, H, W].")
     if mask is not None and mask.shape != (1, *levels.shape[2:]):
         raise ImageError(
             f"The mask has the shape {list(mask.shape)} and the edited crop is {_size(levels)}. Expected [1, H, W] of "

@@ -98,7 +98,7 @@ def test_what_is_not_converted_is_refused_by_name_and_with_what_is(
     official: OfficialFiles, tensors: dict[str, Any], opts: dict[str, Any], message: str
 ) -> None:
     path = official.save("odd.pt", {"state_dict": tensors, "opts": opts})
-    with pytest.raises(CheckpointError, match=rf"odd\.pt .*{message}.*[^,] Converted are: HyperStyle, HyperInverter and"):
+    with pytest.raises(CheckpointError, match=rf"odd\.pt .*{message}.*Converted are: HyperStyle, HyperInverter"):
         sniff(path)
 
 
