@@ -34,6 +34,11 @@ _EYES = [[84, 52, 30], [128, 84, 42], [134, 122, 66], [88, 138, 104], [84, 142, 
 _WARM_PAPER = [0.86, 0.78, 0.70]
 
 
+def grayness(f: Factors) -> Tensor:
+    """How gray hair is [B], 0 to 0.92: it grows with age, and earlier for a larger factor `gray`."""
+    return 0.92 * smoothstep(0.15, 0.95, f["age"] + 1.6 * (f["gray"] - 0.5))
+
+
 @dataclass(frozen=True)
 class Colors:
     """Albedos [B,3,1,1] in [0, 1]; `light` multiplies everything that the key light reaches."""
@@ -67,7 +72,7 @@ class Colors:
         skin = skin * (1 + warmth * tint(0.05, -0.05, -0.03))
         hair = palette(table(_HAIR), f["hair_color"])
         fun = (f["fun_hair"] >= 0.5).float()[:, None]
-        gray = smoothstep(0.15, 0.95, f["age"])[:, None] * 0.92
+        gray = grayness(f)[:, None]
         hair = hair + gray * (tint(0.80, 0.79, 0.79) * (0.80 + 0.25 * f["hair_color"][:, None]) - hair)
         dyed = hair + fun * (hsv(f["fun_hue"], 0.58, 0.86) - hair)
         lips = skin * tint(0.86, 0.56, 0.55) + tint(0.06, 0.0, 0.01)
