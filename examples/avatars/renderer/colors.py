@@ -10,7 +10,7 @@ from torch import Tensor
 from examples.avatars.renderer.factors import Factors
 from examples.avatars.renderer.shapes import hsv, palette, smoothstep
 
-__all__ = ["Colors"]
+__all__ = ["Colors", "grayness"]
 
 _SKIN = [
     [249, 217, 191],
@@ -32,11 +32,6 @@ _HAIR = [
 ]
 _EYES = [[84, 52, 30], [128, 84, 42], [134, 122, 66], [88, 138, 104], [84, 142, 178], [104, 170, 220]]
 _WARM_PAPER = [0.86, 0.78, 0.70]
-
-
-def grayness(f: Factors) -> Tensor:
-    """How gray hair is [B], 0 to 0.92: it grows with age, and earlier for a larger factor `gray`."""
-    return 0.92 * smoothstep(0.15, 0.95, f["age"] + 1.6 * (f["gray"] - 0.5))
 
 
 @dataclass(frozen=True)
@@ -99,3 +94,8 @@ class Colors:
             "light": 1 + (f["light_warmth"] - 0.5)[:, None] * tint(0.13, 0.0, -0.15),
         }
         return cls(**{name: color[:, :, None, None] for name, color in colors.items()})
+
+
+def grayness(f: Factors) -> Tensor:
+    """How gray hair is [B], 0 to 0.92: it grows with age, and earlier for a larger factor `gray`."""
+    return 0.92 * smoothstep(0.15, 0.95, f["age"] + 1.6 * (f["gray"] - 0.5))
