@@ -27,6 +27,7 @@ class AdversarialOptions:
         steps: in all, with batches of `Recipe.generator_batch`.
         regression: of these, how many at first without the discriminator, so that images are right before it sees them.
         patch: side of the patches that the discriminator sees.
+        patches: how many of each image.
         channels: of the discriminator, at 4 px, 8 px, ...
         weight: of the adversarial term; the pyramid's L1 has weight 1.
         perceptual: weight of the perceptual distance.
@@ -34,15 +35,16 @@ class AdversarialOptions:
         lr: learning rate of the generator; of the discriminator, `lr_scale` times as much.
     """
 
-    steps: int = 6000
+    steps: int = 3500
     regression: int = 1500
-    patch: int = 64
-    channels: tuple[int, ...] = (128, 128, 96, 64, 32)
-    weight: float = 0.1
+    patch: int = 32
+    patches: int = 8
+    channels: tuple[int, ...] = (96, 64, 32, 32)
+    weight: float = 0.4
     perceptual: float = 0.5
-    r1: float = 1.0
+    r1: float = 0.3
     lr: float = 1.5e-3
-    lr_scale: float = 1.0
+    lr_scale: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class Recipe:
             generator_steps=(130, 20),
             mapping_steps=20,
             factor_steps=20,
-            adversarial=AdversarialOptions(steps=20, regression=5, patch=16, channels=(16, 16, 16)),
+            adversarial=AdversarialOptions(steps=20, regression=5, patch=16, patches=2, channels=(16, 16, 16)),
             encoder_steps=(10, 25),
             hypernetwork_steps=((10, 1, 16), (5, 1, 32), (5, 2, 32)),
             ablation_steps=((10, 1, 16), (6, 2, 32)),
