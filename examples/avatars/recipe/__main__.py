@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from examples.avatars.recipe.ablations import train_ablations
+from examples.avatars.recipe.adversarial import train_adversarial
 from examples.avatars.recipe.config import Recipe
 from examples.avatars.recipe.curves import draw_curves
 from examples.avatars.recipe.data import Sets, make_data
@@ -28,8 +29,9 @@ from hyperstyle.training.distributed import join, on_first
 STAGES: dict[str, Callable[[Recipe, Sets, Path], None]] = {
     "data": make_data,
     "generator": lambda recipe, sets, run: train_generator(recipe, sets, run / "generator"),
-    "directions": lambda recipe, sets, run: on_first(lambda: make_directions(recipe, sets, run)),
     "perceptual": train_perceptual,
+    "adversarial": train_adversarial,
+    "directions": lambda recipe, sets, run: on_first(lambda: make_directions(recipe, sets, run)),
     "encoder": train_encoder,
     "hypernetwork": train_hypernetwork,
     "judge": train_evaluator,
@@ -58,9 +60,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="the one-minute recipe of the tests")
     parser.add_argument("--no-compile", action="store_true", help="do without torch.compile")
     parser.add_argument(
+        "--float32", action="store_true", help="no bfloat16: faster on processors that compute in it only slowly"
+    )
+    parser.add_argument(
         "--continue-from",
         metavar="MODEL",
-        help="train encoder and hypernetwork of this model further, with its other parts as they are",
+        help="train encoder, hypernetwork and (stage adversarial) generator of this model further",
     )
     arguments = parser.parse_args(argv)
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
@@ -70,6 +75,8 @@ def main(argv: list[str] | None = None) -> None:
     recipe = Recipe.tiny() if arguments.tiny else Recipe()
     if arguments.no_compile:
         recipe = replace(recipe, compile=False)
+    if arguments.float32:
+        recipe = replace(recipe, bfloat16=False)
     join()
     if arguments.continue_from:
         recipe = recipe.continued()

@@ -20,6 +20,34 @@ def _generator() -> GeneratorConfig:
 
 
 @dataclass(frozen=True)
+class AdversarialOptions:
+    """How the generator is made sharper.
+
+    Attributes:
+        steps: in all, with batches of `Recipe.generator_batch`.
+        regression: of these, how many at first without the discriminator, so that images are right before it sees them.
+        patch: side of the patches that the discriminator sees.
+        patches: how many of each image.
+        channels: of the discriminator, at 4 px, 8 px, ...
+        weight: of the adversarial term; the pyramid's L1 has weight 1.
+        perceptual: weight of the perceptual distance.
+        r1: gamma of the R1 penalty.
+        lr: learning rate of the generator; of the discriminator, `lr_scale` times as much.
+    """
+
+    steps: int = 3500
+    regression: int = 1500
+    patch: int = 32
+    patches: int = 8
+    channels: tuple[int, ...] = (96, 64, 32, 32)
+    weight: float = 0.4
+    perceptual: float = 0.5
+    r1: float = 0.3
+    lr: float = 1.5e-3
+    lr_scale: float = 2.0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Sizes and lengths. The defaults made the bundled model; `tiny` runs in a minute, for tests.
 
@@ -28,6 +56,8 @@ class Recipe:
         clean, detailed, held_out: numbers of rendered images.
         generator_steps: per resolution from 16 px up, with batches of `generator_batch`.
         mapping_steps: length of that stage.
+        factor_steps: length of fitting factors -> W to a finished model, which comes without it.
+        adversarial: of the generator's second stage.
         encoder_steps: towards the codes, then towards the images.
         hypernetwork_steps: (length, refinement steps T, size of the images compared) of each phase.
         ablation_steps, ablation_images: phases, as in `hypernetwork_steps`, and number of images of each ablation.
@@ -59,6 +89,8 @@ class Recipe:
     generator_steps: tuple[int, ...] = (5000, 6000, 9000, 10000)
     generator_batch: int = 8
     mapping_steps: int = 6000
+    factor_steps: int = 3000
+    adversarial: AdversarialOptions = AdversarialOptions()
     encoder_steps: tuple[int, int] = (1000, 3200)
     hypernetwork_steps: tuple[tuple[int, int, int], ...] = (
         (3500, 1, 64),
@@ -147,6 +179,8 @@ class Recipe:
             held_out=16,
             generator_steps=(130, 20),
             mapping_steps=20,
+            factor_steps=20,
+            adversarial=AdversarialOptions(steps=20, regression=5, patch=16, patches=2, channels=(16, 16, 16)),
             encoder_steps=(10, 25),
             hypernetwork_steps=((10, 1, 16), (5, 1, 32), (5, 2, 32)),
             ablation_steps=((10, 1, 16), (6, 2, 32)),

@@ -12,6 +12,7 @@ from examples.avatars.recipe.config import Recipe
 from examples.avatars.recipe.data import CPU, Sets, batch_indices, chunks, encoded, mean_errors
 from examples.avatars.recipe.loss import pyramid_l1
 from examples.avatars.recipe.stage import RegressionTask, train_stage
+from examples.avatars.recipe.start import load_encoder
 from examples.avatars.renderer.encoding import encoding_width, factors_from_normal, trait_encoding
 from hyperstyle.io.components import load_component, save_component, save_torch
 from hyperstyle.io.files import replace_folder
@@ -22,7 +23,15 @@ from hyperstyle.training.distributed import on_first
 from hyperstyle.training.loop import LearningRateSchedule
 from hyperstyle.training.task import autocast, compiled
 
-__all__ = ["FactorMapping", "load_factor_mapping", "load_generator", "train_generator"]
+__all__ = [
+    "FactorMapping",
+    "fit_factor_mapping",
+    "load_factor_mapping",
+    "load_generator",
+    "save_generator",
+    "train_generator",
+    "train_mapping",
+]
 
 
 class FactorMapping(nn.Module):
@@ -64,15 +73,9 @@ def train_generator(recipe: Recipe, data: Sets, folder: Path) -> None:
     with torch.no_grad():
         codes = torch.cat([mapping(encoded(data.clean, s)) for s in chunks(len(data.clean), 2000)])
     generator.latent_avg.copy_(codes.mean(0))
-    _train_mapping(recipe, generator, mapping, folder / "mapping")
+    train_mapping(recipe, generator, mapping, folder / "mapping")
     trained = generator
-
-    def save() -> None:
-        with replace_folder(folder / "done") as done:
-            save_component(trained, trained.config, done / "generator")
-            save_torch(done / "factor_mapping.pt", mapping.state_dict())
-
-    on_first(save)
+    on_first(lambda: save_generator(trained, mapping, folder))
 
 
 def _train_size(
@@ -117,7 +120,7 @@ def _train_size(
     return generator, mapping
 
 
-def _train_mapping(recipe: Recipe, generator: Generator, mapping: FactorMapping, folder: Path) -> None:
+def train_mapping(recipe: Recipe, generator: Generator, mapping: FactorMapping, folder: Path) -> None:
     """Fits z -> w of the generator, so that standard normal z give the codes of random avatars."""
 
     def sample(count: int) -> tuple[Tensor, Tensor]:
@@ -145,11 +148,52 @@ def _train_mapping(recipe: Recipe, generator: Generator, mapping: FactorMapping,
     train_stage(task, recipe.optim(), schedule, folder, batch, evaluate)
 
 
-def load_generator(folder: Path) -> Generator:
-    return load_component(Generator, GeneratorConfig, folder / "generator" / "done" / "generator", device=CPU)
+def fit_factor_mapping(recipe: Recipe, data: Sets, run: Path) -> None:
+    """Fits factors -> W to the codes that the encoder of a finished model predicts for the clean portraits."""
+    folder, generator, encoder = run / "generator", load_generator(run), load_encoder(run)
+    torch.manual_seed(recipe.mapping_seed)
+    mapping = FactorMapping(recipe.generator.latent_width)
+    with torch.no_grad():
+        codes, held_out = (
+            torch.cat([encoder(part.images(s))[:, 0] for s in chunks(len(part))])
+            for part in (data.clean, data.clean_test)
+        )
+
+    def batch(i: int) -> dict[str, Tensor]:
+        index = batch_indices(len(data.clean), 512, i, recipe.seed)
+        return {"crops": encoded(data.clean, index), "w": codes[index]}
+
+    def loss(factors: Tensor, w: Tensor) -> tuple[Tensor, dict[str, float]]:
+        value = (mapping(factors) - w).square().mean()
+        return value, {"loss": value.item()}
+
+    def evaluate(done: int) -> dict[str, float]:
+        residual = (mapping(encoded(data.clean_test, slice(None))) - held_out).square().mean()
+        return {"explained": 1.0 - (residual / held_out.var(0).mean()).item()}
+
+    task, schedule = RegressionTask("mapping", mapping, loss), LearningRateSchedule(6e-3, recipe.factor_steps)
+    train_stage(task, recipe.optim(), schedule, folder / "factors", batch, evaluate)
+    on_first(lambda: save_generator(generator, mapping, folder))
 
 
-def load_factor_mapping(folder: Path, width: int) -> FactorMapping:
+def save_generator(generator: Generator, mapping: FactorMapping, folder: Path) -> None:
+    """Writes `folder/done`."""
+    with replace_folder(folder / "done") as done:
+        save_component(generator, generator.config, done / "generator")
+        save_torch(done / "factor_mapping.pt", mapping.state_dict())
+
+
+def _done(run: Path) -> Path:
+    """The generator's folder: that of the adversarial stage where it has run."""
+    sharp = run / "adversarial" / "done"
+    return sharp if sharp.exists() else run / "generator" / "done"
+
+
+def load_generator(run: Path) -> Generator:
+    return load_component(Generator, GeneratorConfig, _done(run) / "generator", device=CPU)
+
+
+def load_factor_mapping(run: Path, width: int) -> FactorMapping:
     mapping = FactorMapping(width)
-    mapping.load_state_dict(load_state(folder / "generator" / "done" / "factor_mapping.pt"))
+    mapping.load_state_dict(load_state(_done(run) / "factor_mapping.pt"))
     return mapping.eval().requires_grad_(False)

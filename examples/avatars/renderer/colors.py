@@ -10,7 +10,7 @@ from torch import Tensor
 from examples.avatars.renderer.factors import Factors
 from examples.avatars.renderer.shapes import hsv, palette, smoothstep
 
-__all__ = ["Colors"]
+__all__ = ["Colors", "grayness"]
 
 _SKIN = [
     [249, 217, 191],
@@ -67,7 +67,7 @@ class Colors:
         skin = skin * (1 + warmth * tint(0.05, -0.05, -0.03))
         hair = palette(table(_HAIR), f["hair_color"])
         fun = (f["fun_hair"] >= 0.5).float()[:, None]
-        gray = smoothstep(0.15, 0.95, f["age"])[:, None] * 0.92
+        gray = grayness(f)[:, None]
         hair = hair + gray * (tint(0.80, 0.79, 0.79) * (0.80 + 0.25 * f["hair_color"][:, None]) - hair)
         dyed = hair + fun * (hsv(f["fun_hue"], 0.58, 0.86) - hair)
         lips = skin * tint(0.86, 0.56, 0.55) + tint(0.06, 0.0, 0.01)
@@ -94,3 +94,8 @@ class Colors:
             "light": 1 + (f["light_warmth"] - 0.5)[:, None] * tint(0.13, 0.0, -0.15),
         }
         return cls(**{name: color[:, :, None, None] for name, color in colors.items()})
+
+
+def grayness(f: Factors) -> Tensor:
+    """How gray hair is [B], 0 to 0.92: it grows with age, and earlier for a larger factor `gray`."""
+    return 0.92 * smoothstep(0.15, 0.95, f["age"] + 1.6 * (f["gray"] - 0.5))

@@ -66,7 +66,7 @@ FACTORS: tuple[Factor, ...] = (
     _trait("gaze", "looking to the image's left", "looking to the image's right"),
     _trait("brow_height", "low", "raised"),
     # shape
-    _trait("age", "young", "old: gray hair, wrinkles, a slight sag"),
+    _trait("age", "young", "old: wrinkles, a slight sag, a higher forehead, and hair as gray as `gray` makes it"),
     _trait("face_width", "narrow", "wide"),
     _trait("jaw", "pointed chin", "square jaw"),
     _trait("cheeks", "flat", "full"),
@@ -138,6 +138,8 @@ FACTORS: tuple[Factor, ...] = (
     _hue("background_accent"),
     _detail("background_scale", "coarse pattern", "fine pattern"),
     Factor("seed", "detail", "seed", "one arrangement of strands, spots and folds", "another arrangement"),
+    # Last, so that the random numbers of the factors above are those that they were before this one was added.
+    _trait("gray", "turns gray late or never", "turns gray early"),
 )
 
 NAMES: tuple[str, ...] = tuple(factor.name for factor in FACTORS)

@@ -19,7 +19,13 @@ from hyperstyle.images import EXAMPLES, load_image
 
 FOLDER = Path(hyperstyle.__file__).parent / "avatars"
 
+# Strict: these tests fail, and ask for this mark to be taken off, once the package has what is rendered now.
+first_model = pytest.mark.xfail(
+    strict=True, reason="the renderer is that of the second bundled model, the package still has the first and its data"
+)
 
+
+@first_model
 def test_rendering_again_gives_the_crops_that_are_shipped() -> None:
     assert (len(PEOPLE), CROPS) == (EXAMPLES, HELD_OUT)
     few = rendered_crops(2)  # in batches of another size, which may round differently
@@ -27,6 +33,7 @@ def test_rendering_again_gives_the_crops_that_are_shipped() -> None:
         assert_alike(crop, load_image(FOLDER / "held_out" / f"{number:02d}.png"))
 
 
+@first_model
 @pytest.mark.slow
 def test_rendering_all_again_gives_the_very_pixels() -> None:
     for number in range(EXAMPLES):
@@ -35,6 +42,7 @@ def test_rendering_all_again_gives_the_very_pixels() -> None:
         assert crop.tobytes() == load_image(FOLDER / "held_out" / f"{number:02d}.png").tobytes()
 
 
+@first_model
 def test_the_deviations_are_those_of_the_population() -> None:
     deviations = population_std()
     assert list(deviations) == list(attribute_deviations())
