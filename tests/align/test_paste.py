@@ -290,6 +290,8 @@ def test_a_mask_limits_what_is_put_back(mode: Literal["difference", "replace"]) 
     assert (pasted(torch.ones(1, 64, 64)) == whole).all()
     assert not pasted(torch.zeros(1, 64, 64)).any()
     assert abs(pasted(torch.full((1, 64, 64), 0.5)) - whole / 2).max() <= 0.75
+    with pytest.raises(ImageError, match=r"The mask is of type ndarray. Expected a tensor \[1, H, W\]"):
+        pasted(np.ones((1, 64, 64)))  # type: ignore[arg-type]
     with pytest.raises(ImageError, match=r"The mask has the shape \[64, 64\] and the edited crop is 64 x 64 px"):
         pasted(torch.ones(64, 64))
     for value, shown in ((1.5, "1.5"), (-0.5, "-0.5"), (float("nan"), "nan")):

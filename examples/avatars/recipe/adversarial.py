@@ -29,7 +29,7 @@ from hyperstyle.training.loop import LearningRateSchedule
 from hyperstyle.training.options import LossOptions
 from hyperstyle.training.task import autocast, compiled
 
-__all__ = ["train_adversarial"]
+__all__ = ["DetailDiscriminator", "train_adversarial"]
 
 Render = Callable[[Tensor], Tensor]
 """Encoded factors [B,F] -> images [B,3,size,size]."""
@@ -37,7 +37,7 @@ Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(image, crop, weight) -> loss."""
 
 
-class _DetailDiscriminator(nn.Module):
+class DetailDiscriminator(nn.Module):
     """A discriminator of what images have beyond their blurred selves: [B,3,size,size] -> logits [B,1].
 
     Regression has made everything else right already. A discriminator of the images themselves takes thousands of steps
@@ -65,16 +65,16 @@ class _AdversarialTask(RegressionTask):
     """
 
     def __init__(
-        self, network: nn.Module, render: Render, objective: Objective, adversary: Adversary, patches: int
+        self, network: nn.Module, render: Render, compare: Objective, adversary: Adversary, patches: int, size: int
     ) -> None:
         super().__init__("networks", network, lambda crop: (crop.sum(), {}))
-        self.render, self.objective, self.patches = render, objective, patches
+        self.render, self.compare, self.patches, self.size = render, compare, patches, size
         self.add_adversary("discriminator", adversary)
 
     def real_data(self, adversary: str, crop: Tensor) -> Tensor:
         """Patches [N*B,3,s,s] of images [B,3,h,w], N of each, at random positions."""
-        size = self.adversaries[adversary].discriminator.size
-        corners = torch.randint(0, crop.shape[2] - int(size) + 1, (len(crop), self.patches, 2)).tolist()
+        size = self.size
+        corners = torch.randint(0, crop.shape[2] - size + 1, (len(crop), self.patches, 2)).tolist()
         patches = [
             image[:, y : y + size, x : x + size] for image, pair in zip(crop, corners, strict=True) for y, x in pair
         ]
@@ -85,7 +85,7 @@ class _AdversarialTask(RegressionTask):
     ) -> dict[str, float]:
         """Loss and backward for generator and, once it is active, discriminator."""
         image = self.render(batch["factors"])
-        loss = self.objective(image, crop, batch["weight"])
+        loss = self.compare(image, crop, batch["weight"])
         figures, adversary = {"loss": loss.item()}, self.adversaries["discriminator"]
         if not adversary.is_active(step):
             scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -103,7 +103,7 @@ def train_adversarial(recipe: Recipe, data: Sets, run: Path) -> None:
     networks = nn.ModuleDict({"generator": generator, "mapping": mapping}).train().requires_grad_(True)
     options, begin = recipe.adversarial, recipe.adversarial.regression
     torch.manual_seed(recipe.seed)
-    discriminator = _DetailDiscriminator(options.patch, options.channels)
+    discriminator = DetailDiscriminator(options.patch, options.channels)
     adversary = Adversary(
         discriminator, LossOptions(r1=options.r1), weight=options.weight, lr_scale=options.lr_scale, begin=begin
     )
@@ -140,7 +140,7 @@ def train_adversarial(recipe: Recipe, data: Sets, run: Path) -> None:
         octaves = {f"octave_{k}": value for k, value in enumerate(power.tolist(), 1)}
         return {"test_l1": l1, "test_l2": l2, **octaves, "features": kernel_distance(fake, real)}
 
-    task = _AdversarialTask(networks, render, objective, adversary, options.patches)
+    task = _AdversarialTask(networks, render, objective, adversary, options.patches, options.patch)
     schedule = LearningRateSchedule(options.lr, options.steps, decay=0.4)
     average = train_stage(
         task, recipe.optim(ema=0.998), schedule, run / "adversarial", batch, evaluate, evaluate_every=250

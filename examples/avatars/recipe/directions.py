@@ -82,5 +82,5 @@ def regression_directions(codes: Tensor, traits: Tensor) -> Tensor:
     standard = centered / deviation
     if torch.linalg.matrix_rank(standard) < traits.shape[1]:
         raise EditError("a trait is a linear combination of others, so it has no direction of its own.")
-    solution = torch.linalg.lstsq(standard, codes.double() - codes.double().mean(0)).solution  # [K,D]
+    solution: Tensor = torch.linalg.lstsq(standard, codes.double() - codes.double().mean(0)).solution  # [K,D]
     return solution.to(codes.dtype)
