@@ -372,14 +372,16 @@ def run_case(case: Case, scratch: Path) -> tuple[harness.Outcome, list[str]]:
 
 
 def import_everything() -> None:
-    """So that forked processes need not: what is imported lazily too."""
+    """So that forked processes need not: what is imported lazily too. The web page only where Gradio is installed."""
     import importlib
+    import importlib.util
     import pkgutil
 
     import hyperstyle
 
     for module in pkgutil.walk_packages(hyperstyle.__path__, "hyperstyle."):
-        if not module.name.endswith("__main__"):
+        is_page = module.name.startswith("hyperstyle.app.") and importlib.util.find_spec("gradio") is None
+        if not is_page and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     for name in ("dlib", "scipy.signal", "scipy.fft", "av", "yaml", "jinja2", "huggingface_hub", "lpips", "tqdm"):
         importlib.import_module(name)
