@@ -139,9 +139,7 @@ def test_an_encoder_of_sketches_or_label_maps_is_refused_by_name(official: Offic
     content = official.encoder_content(official.pyramid()[1], "GradualStyleEncoder")
     content["state_dict"]["encoder.input_layer.0.weight"] = torch.zeros(4, channels, 3, 3)
     kind = r"hs\.pt is a pSp encoder of sketches or label maps instead of images in color"
-    with pytest.raises(
-        CheckpointError, match=rf"{kind} \(encoder_type 'GradualStyleEncoder'\), and is not converted"
-    ):
+    with pytest.raises(CheckpointError, match=rf"{kind} \(encoder_type 'GradualStyleEncoder'\), and is not converted"):
         source(official, content)
     with pytest.raises(CheckpointError, match=rf"{kind}, and is not converted"):
         source(official, {**content, "opts": {}})
