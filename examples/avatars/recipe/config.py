@@ -35,15 +35,15 @@ class AdversarialOptions:
         lr: learning rate of the generator; of the discriminator, `lr_scale` times as much.
     """
 
-    steps: int = 3500
-    regression: int = 1500
+    steps: int = 6500
+    regression: int = 3000
     patch: int = 32
     patches: int = 8
     channels: tuple[int, ...] = (96, 64, 32, 32)
     weight: float = 0.4
     perceptual: float = 0.5
     r1: float = 0.3
-    lr: float = 1.5e-3
+    lr: float = 2e-3
     lr_scale: float = 2.0
 
 
