@@ -121,7 +121,7 @@ def train_adversarial(recipe: Recipe, data: Sets, run: Path) -> None:
     def objective(image: Tensor, crop: Tensor, weight: Tensor) -> Tensor:
         with autocast(recipe.dtype, CPU):
             distance: Tensor = features(image, crop)
-        # Strands and ends of hair lie elsewhere than in the portrait: no factor says where. Pixels must not forbid them.
+        # No factor says where strands and ends of hair are: pixels must not forbid those that the generator draws.
         weight = weight.square()
         return pyramid_l1(image, crop, weight / weight.mean()) + options.perceptual * distance
 

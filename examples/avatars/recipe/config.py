@@ -86,7 +86,7 @@ class Recipe:
     clean: int = 12_000
     detailed: int = 14_000
     held_out: int = 512
-    generator_steps: tuple[int, ...] = (5000, 6000, 9000, 10000)
+    generator_steps: tuple[int, ...] = (5000, 6000, 8000, 8000)
     generator_batch: int = 8
     mapping_steps: int = 6000
     factor_steps: int = 3000
