@@ -199,8 +199,8 @@ def _edit(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Frame) -
     replaced = _replacement(edited, frame, cells.color) if cells.moved.any() else None
 
     def change(pixels: Tensor, places: Tensor) -> Tensor:
-        gain = _sampled(cells.gain, places).unflatten(-1, (3, 3))  # [h, w, 3, 3]
-        kept = (gain @ pixels[..., None])[..., 0] + _sampled(cells.offset, places)
+        gain = _sampled(cells.gain, places).reshape(*pixels.shape, 3)  # [h, w, 3, 3]
+        kept: Tensor = (gain @ pixels[..., None])[..., 0] + _sampled(cells.offset, places)
         if replaced is None:
             return kept
         return torch.lerp(kept, replaced(pixels, places), _sampled(cells.moved, places).clamp(0, 1))
@@ -210,7 +210,7 @@ def _edit(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Frame) -
 
 def _sampled(layer: Tensor, places: Tensor) -> Tensor:
     """[h, w, C]: a map [1, C, n, n] of the quad at the places [1, h, w, 2] of pixels."""
-    values = F.grid_sample(layer, places, mode="bicubic", padding_mode="border", align_corners=False)
+    values: Tensor = F.grid_sample(layer, places, mode="bicubic", padding_mode="border", align_corners=False)
     return values[0].permute(1, 2, 0)
 
 

@@ -229,7 +229,8 @@ def new_edges(photo: Image.Image, crop: Image.Image, pasted: Image.Image) -> Val
     distance = np.minimum.reduce([_from_segment(r, a, b) for a, b in ((zero, p), (p, c), (c, zero))])
     turn = np.sign(_cross(p, c))
     within = np.logical_and.reduce([turn * _cross(b - a, r - a) >= 0 for a, b in ((zero, p), (p, c), (c, zero))])
-    return np.where(within & (turn != 0), 0.0, distance)
+    edges: Values = np.where(within & (turn != 0), 0.0, distance)
+    return edges
 
 
 def _cross(a: Values, b: Values) -> Values:
@@ -242,7 +243,8 @@ def _from_segment(point: Values, a: Values, b: Values) -> Values:
     """[H, W]: the distance of points from the segments from a to b, all [2, H, W]."""
     side = b - a
     along = ((point - a) * side).sum(axis=0) / np.maximum((side**2).sum(axis=0), 1e-9)
-    return np.hypot(*(point - a - np.clip(along, 0, 1) * side))
+    distance: Values = np.linalg.norm(point - a - np.clip(along, 0, 1) * side, axis=0)
+    return distance
 
 
 def seam_contrast(photo: Image.Image, pasted: Image.Image, quad: npt.ArrayLike) -> tuple[float, float]:
