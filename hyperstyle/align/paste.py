@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import quad_text
-from hyperstyle.align.seam import Frame, color_offset, moved_edges, smoothstep
+from hyperstyle.align.seam import Frame, color_offset, edited_cells, smoothstep
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
 from hyperstyle.images import to_levels, to_tensor
 from hyperstyle.images.bands import bands, cut, in_mode
@@ -31,6 +31,9 @@ class PastedFace(NamedTuple):
     reference: Tensor | Image.Image | None = None
     mask: Tensor | None = None
 
+
+_Change = Callable[[Tensor, Tensor], Tensor]
+"""(pixels [h, w, 3] of the photo in levels, their places [1, h, w, 2] for `grid_sample`) -> what is added to them."""
 
 _PIXELS_AT_ONCE = 1 << 18  # photo pixels that are blended at a time, to bound the memory
 _LARGEST_SIDE = 2048  # to which a crop is enlarged; for a still larger quad, sampling does the rest
@@ -51,10 +54,10 @@ def paste_back(
 ) -> Image.Image:
     """Put an edited crop back into its photo, at the photo's own resolution.
 
-    Mode "difference" adds to the photo what the edit changed, `mask * (edited - reference)`, resized to the
-    photo's scale. So a crop of low resolution does not blur a large photo, and no pixel changes where the edit
-    changed nothing. Where the edit moved edges, those of the photo would remain visible as ghosts; there, and
-    only there, the edited crop, shifted to the photo's colors, replaces the photo (`seam.moved_edges`).
+    Mode "difference" adds to the photo what the edit changed, `mask * (edited - reference)`, and lets this change
+    follow the photo's own edges, so that outlines get no halo and a crop of low resolution does not blur a large photo.
+    Where the edit moved edges, those of the photo would remain visible as ghosts; there, and only there, the edited
+    crop, shifted to the photo's colors, replaces the photo (`seam.edited_cells`). Without an edit no pixel changes.
     Mode "replace" blends the photo with the crop: `photo * (1 - mask) + edited * mask`. In both modes the mask
     is 1 in the interior and falls smoothly to 0 at the border of the quad, and no pixel whose center lies
     outside the quad changes. Faces whose quads do not overlap can be put back one after the other, in any order.
@@ -73,8 +76,8 @@ def paste_back(
         feather: width of the mask's ramp as a fraction of the quad's sides, 0 (a hard edge) to 0.5.
         match_colors: mode "replace" only: shift the crop's colors to match the photo's along the border of the
             quad; the shift falls smoothly to 0 in the middle (`seam.color_offset`).
-        remove_ghosts: mode "difference" only: replace the photo where edges moved; False only adds the
-            difference.
+        remove_ghosts: mode "difference" only: False adds the difference as it is, resized to the photo's scale, and
+            replaces the photo nowhere.
 
     Returns:
         A new image of the upright photo's size, RGB, or RGBA with the photo's own alpha where it has one. Its
@@ -132,13 +135,13 @@ def paste_all(
                 f"The quad {quad_text(face.quad)} lies outside the photo of {result.width} x {result.height} px. "
                 "Give the photo that the crop was cut from, at its full size."
             )
-        if unedited is not None:
-            layer = _difference(result, levels, unedited, frame, remove_ghosts)
+        if unedited is None:
+            change = _replacement(levels, frame, color_offset(result, levels, frame, feather) if match_colors else None)
+        elif remove_ghosts:
+            change = _edit(result, levels, unedited, frame)
         else:
-            layer = _at_photo_scale(levels, frame)
-            if match_colors:
-                layer = layer + _enlarged(color_offset(result, levels, frame, feather), layer)
-        _blend(result, layer, frame, bounds, feather, mode, face.mask)
+            change = _difference(levels - unedited, frame)
+        _blend(result, change, frame, bounds, feather, face.mask)
     if alpha is not None:
         result.putalpha(alpha)
     return result
@@ -173,37 +176,53 @@ def _checked(face: PastedFace, mode: str) -> tuple[Tensor, Tensor | None, Frame]
     return levels, unedited, Frame.of(quad)
 
 
-def _difference(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Frame, remove_ghosts: bool) -> Tensor:
-    """Mode "difference": the change [1, 3, h, w] in levels, resized to the photo's scale.
+def _difference(difference: Tensor, frame: Frame) -> _Change:
+    """Adds the difference of two crops, in levels."""
+    layer = _at_photo_scale(difference, frame)
+    return lambda pixels, places: _sampled(layer, places)
 
-    If the edit moved edges anywhere, the result is [1, 7, h, w]: the change (3 channels), the edited crop shifted to
-    the photo's colors (3), and the weight with which that crop replaces the photo (1).
-    """
-    change = edited - reference
-    if not remove_ghosts:
-        return _at_photo_scale(change, frame)
-    weight, color_gap = moved_edges(photo, edited, reference, frame)
-    if not weight.any():
-        return _at_photo_scale(change, frame)
-    height, width = _photo_scale(frame, change)
-    layer = torch.empty(1, 7, height, width)  # filled part by part, for the memory
-    layer[:, :3] = _at_photo_scale(change, frame)
-    layer[:, 3:6] = _at_photo_scale(edited, frame)
-    layer[:, 3:6] += _enlarged(color_gap, layer)
-    layer[:, 6:] = _enlarged(weight, layer)
-    return layer
+
+def _replacement(crop: Tensor, frame: Frame, offset: Tensor | None) -> _Change:
+    """Replaces the photo by the crop, to which a smooth offset [1, 3, n, n] is added."""
+    layer = _at_photo_scale(crop, frame)
+
+    def change(pixels: Tensor, places: Tensor) -> Tensor:
+        colors = _sampled(layer, places)
+        return (colors if offset is None else colors + _sampled(offset, places)) - pixels
+
+    return change
+
+
+def _edit(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Frame) -> _Change:
+    """Changes the photo as the edit has changed the crop, and replaces it where the edit has moved edges."""
+    cells = edited_cells(photo, edited, reference, frame)
+    replaced = _replacement(edited, frame, cells.color) if cells.moved.any() else None
+
+    def change(pixels: Tensor, places: Tensor) -> Tensor:
+        gain = _sampled(cells.gain, places).reshape(*pixels.shape, 3)  # [h, w, 3, 3]
+        kept: Tensor = (gain @ pixels[..., None])[..., 0] + _sampled(cells.offset, places)
+        if replaced is None:
+            return kept
+        return torch.lerp(kept, replaced(pixels, places), _sampled(cells.moved, places).clamp(0, 1))
+
+    return change
+
+
+def _sampled(layer: Tensor, places: Tensor) -> Tensor:
+    """[h, w, C]: a map [1, C, n, n] of the quad at the places [1, h, w, 2] of pixels."""
+    values: Tensor = F.grid_sample(layer, places, mode="bicubic", padding_mode="border", align_corners=False)
+    return values[0].permute(1, 2, 0)
 
 
 def _blend(
     photo: Image.Image,
-    layer: Tensor,
+    change: _Change,
     frame: Frame,
     bounds: tuple[int, int, int, int],
     feather: float,
-    mode: Literal["difference", "replace"],
     area: Tensor | None,
 ) -> None:
-    """Blends the layer, the crop at the photo's scale or what `_difference` gives, into an RGB photo, in place.
+    """Changes an RGB photo in place, within the mask of the quad.
 
     `bounds` are the columns and rows of pixels that the quad may touch; a band of rows is done at a time. `area`, a
     mask [1, H, W] of the crop, limits what changes.
@@ -213,27 +232,14 @@ def _blend(
         unit = frame.pixel_centers(*box)  # [h, w, 2]
         mask = _mask(unit, feather)[..., None]  # [h, w, 1]
         # With align_corners=False, -1 and 1 are the outer edges of the crop: the quad's sides.
-        grid = (2 * unit - 1).float()[None]
+        places = (2 * unit - 1).float()[None]
         if area is not None:
             # Nothing smooths the mask, so that all photos keep their pixels where it is 0.
-            inside = F.grid_sample(area, grid, padding_mode="border", align_corners=False)  # [1, 1, h, w]
+            inside = F.grid_sample(area, places, padding_mode="border", align_corners=False)  # [1, 1, h, w]
             mask = mask * inside[0].permute(1, 2, 0)
-        warped = F.grid_sample(layer, grid, mode="bicubic", padding_mode="border", align_corners=False)
-        warped = warped[0].permute(1, 2, 0)  # [h, w, 3 or 7]
-        values = torch.from_numpy(np.array(cut(photo, box))).float()  # [h, w, 3]
-        if mode == "replace":
-            values = torch.lerp(values, warped, mask)
-        else:
-            change = warped[..., :3]
-            if warped.shape[-1] > 3:  # see `_difference`
-                change = torch.lerp(change, warped[..., 3:6] - values, warped[..., 6:].clamp(0, 1))
-            values = values + mask * change
-        photo.paste(Image.fromarray(values.round().clamp(0, 255).to(torch.uint8).numpy()), box)
-
-
-def _enlarged(smooth: Tensor, layer: Tensor) -> Tensor:
-    """Resizes a smooth map [1, C, n, n] to the height and width of the layer."""
-    return F.interpolate(smooth, size=layer.shape[2:], mode="bicubic", align_corners=False)
+        pixels = torch.from_numpy(np.array(cut(photo, box))).float()  # [h, w, 3]
+        pixels = pixels + mask * change(pixels, places)
+        photo.paste(Image.fromarray(pixels.round().clamp(0, 255).to(torch.uint8).numpy()), box)
 
 
 def _levels(crop: Tensor | Image.Image, name: str) -> Tensor:

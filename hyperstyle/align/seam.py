@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,16 @@ _CELLS = 64  # along a side of the quad, for the color offset, which has no deta
 _REACH = 0.12  # of the side: standard deviation of the Gaussian over which colors are averaged
 _NARROWEST, _WIDEST = 0.05, 0.25  # of the side: the band along the border in which they are compared
 
-_FINE_CELLS = 128  # along a side of the quad, for the weight of moved edges
+_FINE_CELLS = 128  # along a side of the quad, for what follows
 _WINDOW = 2.0  # standard deviation, in these cells, of the Gaussian in which structure is compared
 _SMOOTH = 4.0  # standard deviation, in these cells, of the Gaussian over which colors are averaged
 _NOISE = 60.0  # levels squared, summed over the colors: the constant c of SSIM, for structure of little variance
 _KEPT = 0.85  # similarity of structure at which the photo's edges stay
 _MOVED = 0.4  # at which they are replaced
 _MARGIN = 2  # cells that the weight is widened by, and then feathered over
+_CONTRAST = (
+    400.0  # levels squared: the constant epsilon of the guided filter; weaker structure of the photo is no guide
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,41 +158,78 @@ def color_offset(photo: Image.Image, edited: Tensor, frame: Frame, feather: floa
     return (mean * inwards).float()
 
 
-def moved_edges(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
-    """Where an edit has moved edges, and the offset that gives the edited crop the photo's colors there.
+class EditedCells(NamedTuple):
+    """What pasting an edit takes from the photo: float32 maps of 128 x 128 cells of the quad.
 
-    `photo + edited - reference` keeps every edge of the photo that the reconstruction does not have exactly, so a mouth
-    that has moved is seen twice. Both crops show where: their local structure differs there. They are compared
-    by the contrast-structure term of SSIM, `(2 cov + c) / (var + var + c)`, in a Gaussian window of 1/64 of the side: 1
-    where only the color has changed or nothing has, near 0 where an edge came or went. The weight is 0 from 0.85 of it
-    on and 1 from 0.4 down, widened and feathered by a few hundredths of the side.
+    Attributes:
+        gain: [1, 9, 128, 128] and
+        offset: [1, 3, 128, 128] in levels: a pixel p of the photo, three levels, changes by `gain @ p + offset` where
+            the edit has moved no edge; row i of the gain, for color i, is in channels 3i to 3i + 2.
+        moved: [1, 1, 128, 128] in [0, 1]: how far the edited crop takes the place of the photo.
+        color: [1, 3, 128, 128] in levels, to be added to the edited crop there: `photo - reference`, blurred.
+    """
+
+    gain: Tensor
+    offset: Tensor
+    moved: Tensor
+    color: Tensor
+
+
+def edited_cells(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Frame) -> EditedCells:
+    """How an edit changes the photo, and where it has moved edges.
+
+    `photo + edited - reference` is wrong where the reconstruction misses the photo: along an outline that the crop
+    shows a little beside it, or less sharp, the difference leaves a halo. So the change is made to follow the photo's
+    own edges by a guided filter (He et al., "Guided Image Filtering", TPAMI 2013, with the photo's colors as guide): in
+    each Gaussian window of 1/64 of the side it is the linear function of the photo's color that is nearest to the
+    difference, with epsilon = 400. It is computed in cells and applied to the photo's own pixels, as in the fast
+    guided filter.
+
+    Where the edit has moved an edge, a mouth would be seen twice. Both crops show where: their local structure differs
+    there. They are compared by the contrast-structure term of SSIM, `(2 cov + c) / (var + var + c)`, in the same
+    window: 1 where only the color has changed or nothing has, near 0 where an edge came or went. `moved` is 0 from 0.85
+    of it on and 1 from 0.4 down, widened and feathered by a few hundredths of the side.
 
     Args:
         photo, frame: see `color_offset`.
         edited, reference: [1, 3, h, w] the edited crop and the unedited one, in levels, 0 to 255.
-
-    Returns:
-        weight: [1, 1, 128, 128] in [0, 1]: how far the edited crop takes the place of `photo + edited - reference`.
-        offset: [1, 3, 128, 128] in levels, to be added to the edited crop there: `photo - reference`, blurred.
-        Both are float32, a value for each of 128 x 128 cells of the quad.
     """
     size = (_FINE_CELLS, _FINE_CELLS)
     products = torch.cat([edited, reference, edited**2 + reference**2, edited * reference], dim=1)
     # The products are made before they are averaged: fine structure of a large crop counts.
-    cells = F.interpolate(products, size=size, mode="bilinear", antialias=True, align_corners=False)
-    e, r, squares, both = _blurred(cells.double(), _WINDOW).chunk(4, dim=1)
+    cells = F.interpolate(products, size=size, mode="bilinear", antialias=True, align_corners=False).double()
+    e, r, squares, both = _blurred(cells, _WINDOW).chunk(4, dim=1)
     # E[e^2] + E[r^2] - E[e]^2 - E[r]^2 = var e + var r, and E[e r] - E[e] E[r] = cov, summed over the colors.
     variances = (squares - e**2 - r**2).sum(dim=1, keepdim=True)  # [1, 1, 128, 128]
     covariance = (both - e * r).sum(dim=1, keepdim=True)
     similarity = (2 * covariance + _NOISE) / (variances + _NOISE)
     wide = 2 * _MARGIN + 1  # cells: the margin on either side of a cell, and itself
-    weight = F.max_pool2d(smoothstep((_KEPT - similarity) / (_KEPT - _MOVED)), wide, 1, _MARGIN)
-    weight = F.avg_pool2d(F.pad(weight, (_MARGIN,) * 4, mode="replicate"), wide, 1)
+    moved = F.max_pool2d(smoothstep((_KEPT - similarity) / (_KEPT - _MOVED)), wide, 1, _MARGIN)
+    moved = F.avg_pool2d(F.pad(moved, (_MARGIN,) * 4, mode="replicate"), wide, 1)
 
+    in_photo = _in_cells(photo, frame, _FINE_CELLS)
     inside = frame.cells_inside(_FINE_CELLS, photo.size).double()[None, None]
-    gap = _blurred((_in_cells(photo, frame, _FINE_CELLS) - cells[:, 3:6]) * inside, _SMOOTH)
-    gap = gap / _blurred(inside, _SMOOTH).clamp_min(1e-9)
-    return weight.float(), gap.float()
+    color = _blurred((in_photo - cells[:, 3:6]) * inside, _SMOOTH) / _blurred(inside, _SMOOTH).clamp_min(1e-9)
+    gain, offset = _guided(cells[:, :3] - cells[:, 3:6], in_photo)
+    return EditedCells(gain.float(), offset.float(), moved.float(), color.float())
+
+
+def _guided(change: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+    """Gain [1, 9, n, n] and offset [1, 3, n, n] of the guided filter of `change` [1, 3, n, n] by `guide`, alike."""
+    n = guide.shape[-1]
+    mean, mean_change = _blurred(guide, _WINDOW), _blurred(change, _WINDOW)
+
+    def covariances(x: Tensor, mean_x: Tensor) -> Tensor:
+        """[n, n, 3, 3]: of each color of x (rows) with each of the guide (columns)."""
+        products = (x[0, :, None] * guide[0]).reshape(1, 9, n, n)
+        means = (mean_x[0, :, None] * mean[0]).reshape(1, 9, n, n)
+        return (_blurred(products, _WINDOW) - means).reshape(3, 3, n, n).permute(2, 3, 0, 1)
+
+    variance = covariances(guide, mean) + _CONTRAST * torch.eye(3, dtype=guide.dtype)
+    # gain = cov(change, guide) (var guide + epsilon)^-1, and both matrices of the solution are transposed.
+    gain = torch.linalg.solve(variance, covariances(change, mean_change).mT).mT  # [n, n, 3, 3]
+    offset = mean_change - (gain @ mean[0].permute(1, 2, 0)[..., None])[..., 0].permute(2, 0, 1)
+    return _blurred(gain.permute(2, 3, 0, 1).reshape(1, 9, n, n), _WINDOW), _blurred(offset, _WINDOW)
 
 
 def _in_cells(photo: Image.Image, frame: Frame, cells: int) -> Tensor:

@@ -21,7 +21,7 @@ from examples.avatars.recipe.generator import (
 )
 from examples.avatars.recipe.loss import ReconstructionLoss, pyramid_l1
 from examples.avatars.recipe.sharpness import kernel_distance, octave_power, pooled_features
-from examples.avatars.recipe.stage import RegressionTask, train_stage
+from examples.avatars.recipe.stage import StageTask, train_stage
 from hyperstyle.networks.stylegan2.discriminator import Discriminator
 from hyperstyle.training.adversarial import Adversary, Scale
 from hyperstyle.training.distributed import on_first
@@ -48,7 +48,7 @@ class DetailDiscriminator(nn.Module):
 
     def __init__(self, size: int, channels: tuple[int, ...]) -> None:
         super().__init__()
-        self.size, self.network = size, Discriminator(size, channels)
+        self.network = Discriminator(size, channels)
         taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # binomial
         self.register_buffer("blur", torch.outer(taps, taps).expand(3, 1, 5, 5), persistent=False)
 
@@ -58,7 +58,7 @@ class DetailDiscriminator(nn.Module):
         return logits
 
 
-class _AdversarialTask(RegressionTask):
+class _AdversarialTask(StageTask):
     """A regression, and a discriminator of random square patches of the images.
 
     Sharpness is local: many small patches of an image tell more about it than the image as a whole, at the same cost.
@@ -67,7 +67,7 @@ class _AdversarialTask(RegressionTask):
     def __init__(
         self, network: nn.Module, render: Render, compare: Objective, adversary: Adversary, patches: int, size: int
     ) -> None:
-        super().__init__("networks", network, lambda crop: (crop.sum(), {}))
+        super().__init__("networks", network)
         self.render, self.compare, self.patches, self.size = render, compare, patches, size
         self.add_adversary("discriminator", adversary)
 
@@ -121,7 +121,9 @@ def train_adversarial(recipe: Recipe, data: Sets, run: Path) -> None:
     def objective(image: Tensor, crop: Tensor, weight: Tensor) -> Tensor:
         with autocast(recipe.dtype, CPU):
             distance: Tensor = features(image, crop)
-        return pyramid_l1(image, crop, weight) + options.perceptual * distance
+        # No factor says where strands and ends of hair are: pixels must not forbid those that the generator draws.
+        weight = weight.square()
+        return pyramid_l1(image, crop, weight / weight.mean()) + options.perceptual * distance
 
     def batch(i: int) -> dict[str, Tensor]:
         index = batch_indices(len(data.clean), recipe.generator_batch, i, recipe.seed + 20)

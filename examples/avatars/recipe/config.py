@@ -35,15 +35,15 @@ class AdversarialOptions:
         lr: learning rate of the generator; of the discriminator, `lr_scale` times as much.
     """
 
-    steps: int = 3500
-    regression: int = 1500
+    steps: int = 6500
+    regression: int = 3000
     patch: int = 32
     patches: int = 8
     channels: tuple[int, ...] = (96, 64, 32, 32)
     weight: float = 0.4
     perceptual: float = 0.5
     r1: float = 0.3
-    lr: float = 1.5e-3
+    lr: float = 2e-3
     lr_scale: float = 2.0
 
 
@@ -86,7 +86,7 @@ class Recipe:
     clean: int = 12_000
     detailed: int = 14_000
     held_out: int = 512
-    generator_steps: tuple[int, ...] = (5000, 6000, 9000, 10000)
+    generator_steps: tuple[int, ...] = (5000, 6000, 8000, 8000)
     generator_batch: int = 8
     mapping_steps: int = 6000
     factor_steps: int = 3000

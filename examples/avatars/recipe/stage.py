@@ -17,21 +17,33 @@ from hyperstyle.training.optimization import TaskOptimizer
 from hyperstyle.training.options import OptimOptions, RunOptions
 from hyperstyle.training.task import Task
 
-__all__ = ["RegressionTask", "adam", "train_stage"]
+__all__ = ["RegressionTask", "StageTask", "adam", "train_stage"]
 
 
-class RegressionTask(Task):
-    """A network with a loss of its own, for stages that are no task of `hyperstyle train`.
+class StageTask(Task):
+    """A network trained by a stage that is no task of `hyperstyle train`; subclasses implement `train_step`.
 
     Args:
         main: name of the network in checkpoints.
         network: what is trained.
+    """
+
+    def __init__(self, main: str, network: nn.Module) -> None:
+        self.main, self.network = main, network
+        self.modules, self.optimizers, self.adversaries = {main: network}, {main: adam(network)}, {}
+
+
+class RegressionTask(StageTask):
+    """A network with a loss of its own.
+
+    Args:
+        main, network: see `StageTask`.
         loss: the tensors of a batch -> the loss, and figures for the log.
     """
 
     def __init__(self, main: str, network: nn.Module, loss: Callable[..., tuple[Tensor, dict[str, float]]]) -> None:
-        self.main, self.network, self.loss = main, network, loss
-        self.modules, self.optimizers, self.adversaries = {main: network}, {main: adam(network)}, {}
+        super().__init__(main, network)
+        self.loss = loss
 
     def train_step(
         self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None, **batch: Tensor

@@ -78,15 +78,16 @@ def _complexion(stage: Stage, p: FacePatch) -> None:
 def _wrinkles(stage: Stage, p: FacePatch) -> None:
     f, x, y, ax = stage.face, p.shell.x, p.shell.y, p.ax
     old = smoothstep(0.05, 1.0, f.age)
-    row = torch.remainder((y + 0.40 + 0.05 * x * x) / 0.085, 1) - 0.5
-    forehead = ridge(row, 0.20) * smoothstep(-0.60, -0.50, y) * smoothstep(-0.26, -0.33, y) * smoothstep(0.52, 0.25, ax)
+    # Few and broad, as shading of folds: lines a pixel wide and four apart are more than the generator can learn.
+    row = torch.remainder((y + 0.31 + 0.14 * x * x) / 0.19, 1) - 0.5
+    forehead = ridge(row, 0.25) * smoothstep(-0.62, -0.54, y) * smoothstep(-0.24, -0.29, y) * smoothstep(0.58, 0.30, ax)
     # From the wing of the nose past the corner of the mouth: this one is also what a smile deepens.
     curve = 0.175 * f.nose_width + 0.50 * (y - 0.40) - 0.75 * (y - 0.52).square() + 0.06 * f.smile
-    fold = ridge(ax - curve, 0.024) * smoothstep(0.40, 0.48, y) * smoothstep(0.78, 0.62, y)
+    fold = ridge(ax - curve, 0.050) * smoothstep(0.38, 0.48, y) * smoothstep(0.84, 0.66, y)
     fan = (y - 0.03) / (ax - 0.45).clamp(min=0.06)
-    feet = ridge(torch.remainder(fan * 2.6, 1) - 0.5, 0.18) * bump(ax - 0.67, y - 0.04, 0.055, 0.09)
-    bag = ridge(y - 0.165 + 0.9 * (ax - 0.37).square(), 0.022) * bump(ax - 0.37, y - 0.15, 0.13, 0.1)
-    strength = forehead * 0.85 * old + fold * (0.72 * old + 0.22 * f.smile) + feet * (0.85 * old + 0.12 * f.smile)
+    feet = ridge(torch.remainder(fan * 1.1, 1) - 0.5, 0.24) * bump(ax - 0.69, y - 0.04, 0.085, 0.14)
+    bag = ridge(y - 0.185 + 0.9 * (ax - 0.37).square(), 0.050) * bump(ax - 0.37, y - 0.17, 0.17, 0.14)
+    strength = forehead * 0.85 * old + fold * (0.62 * old + 0.22 * f.smile) + feet * (0.85 * old + 0.12 * f.smile)
     strength = (strength + bag * (0.75 * old + 0.10)).clamp(0, 1) * p.front
     p.tint(stage, (0.54, 0.40, 0.36), strength * 0.80)
 

@@ -33,7 +33,7 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.components import write_json
 
-__all__ = ["Ghosts", "Pasting", "Seam", "evaluate_pasting", "main", "pasting_text", "seam_contrast"]
+__all__ = ["Ghosts", "Pasting", "Seam", "evaluate_pasting", "main", "new_edges", "pasting_text", "seam_contrast"]
 
 Values = npt.NDArray[np.float64]
 
@@ -84,12 +84,14 @@ class Ghosts:
         features: over eyes, brows and mouth.
         changed: over the pixels that the drawn edit changes.
         face: over the whole face.
+        edges: `new_edges`, over the quad.
     """
 
     way: str
     features: float
     changed: float
     face: float
+    edges: float
 
 
 @dataclass(frozen=True)
@@ -199,10 +201,50 @@ def _distances(
     ]
     pasted = {_NOT_PASTED: unedited} | {way: edited.paste_back(**options) for way, options in _EDITED}
     gaps = {way: np.abs(_change(truth_image, image)).mean(axis=-1) for way, image in pasted.items()}
+    crop = edited.paste_back(mode="replace", feather=0.0, match_colors=False)
+    _, (quad,) = photo_of(edited.sources, 1)
+    inside = _places(quad, unedited.size)[0] >= 0
     return {
-        way: tuple(float(gap[region].mean()) if region.any() else math.nan for region in regions)
+        way: (
+            *(float(gap[region].mean()) if region.any() else math.nan for region in regions),
+            float(new_edges(unedited, crop, pasted[way])[inside].mean()),
+        )
         for way, gap in gaps.items()
     }
+
+
+def new_edges(photo: Image.Image, crop: Image.Image, pasted: Image.Image) -> Values:
+    """[H, W]: how strong edges of a pasted photo are that neither photo nor edited crop has, in levels per pixel.
+
+    At each pixel, the distance of the gradient of `pasted` from the triangle of 0 and the gradients of the two others:
+    a blend of the two has edges of one, of the other or weaker ones, but no halo and no second outline.
+
+    Args:
+        photo, crop, pasted: of one size; `crop` is the photo with the edited crop over it.
+    """
+    p, c, r = (
+        np.stack(np.gradient(np.asarray(image, dtype=np.float64).mean(axis=-1))) for image in (photo, crop, pasted)
+    )
+    zero = np.zeros_like(p)
+    distance = np.minimum.reduce([_from_segment(r, a, b) for a, b in ((zero, p), (p, c), (c, zero))])
+    turn = np.sign(_cross(p, c))
+    within = np.logical_and.reduce([turn * _cross(b - a, r - a) >= 0 for a, b in ((zero, p), (p, c), (c, zero))])
+    edges: Values = np.where(within & (turn != 0), 0.0, distance)
+    return edges
+
+
+def _cross(a: Values, b: Values) -> Values:
+    """[H, W]: of vectors [2, H, W]."""
+    product: Values = a[0] * b[1] - a[1] * b[0]
+    return product
+
+
+def _from_segment(point: Values, a: Values, b: Values) -> Values:
+    """[H, W]: the distance of points from the segments from a to b, all [2, H, W]."""
+    side = b - a
+    along = ((point - a) * side).sum(axis=0) / np.maximum((side**2).sum(axis=0), 1e-9)
+    distance: Values = np.linalg.norm(point - a - np.clip(along, 0, 1) * side, axis=0)
+    return distance
 
 
 def seam_contrast(photo: Image.Image, pasted: Image.Image, quad: npt.ArrayLike) -> tuple[float, float]:
@@ -260,8 +302,11 @@ def pasting_text(result: Pasting) -> str:
     lines += [f"{seam.way:34}{seam.step:8.2f}{seam.band:8.2f}" for seam in result.seams]
     lines.append(f"difference: of {result.edit} {result.strength:+g}")
     if result.ghosts:
-        lines += ["", f"{'distance to the edit as drawn, in levels':42}{'features':>9}{'changed':>9}{'face':>8}"]
-        lines += [f"{g.way:42}{g.features:9.2f}{g.changed:9.2f}{g.face:8.2f}" for g in result.ghosts]
+        lines += [
+            "",
+            f"{'distance to the edit as drawn, in levels':42}{'features':>9}{'changed':>9}{'face':>8}{'edges':>8}",
+        ]
+        lines += [f"{g.way:42}{g.features:9.2f}{g.changed:9.2f}{g.face:8.2f}{g.edges:8.3f}" for g in result.ghosts]
     return "\n".join(lines)
 
 
