@@ -200,10 +200,10 @@ def _edit(photo: Image.Image, edited: Tensor, reference: Tensor, frame: Frame) -
 
     def change(pixels: Tensor, places: Tensor) -> Tensor:
         gain = _sampled(cells.gain, places).reshape(*pixels.shape, 3)  # [h, w, 3, 3]
-        kept: Tensor = (gain @ pixels[..., None])[..., 0] + _sampled(cells.offset, places)
+        guided: Tensor = (gain @ pixels[..., None])[..., 0] + _sampled(cells.offset, places)
         if replaced is None:
-            return kept
-        return torch.lerp(kept, replaced(pixels, places), _sampled(cells.moved, places).clamp(0, 1))
+            return guided
+        return torch.lerp(guided, replaced(pixels, places), _sampled(cells.moved, places).clamp(0, 1))
 
     return change
 
