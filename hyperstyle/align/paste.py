@@ -57,7 +57,8 @@ def paste_back(
     Mode "difference" adds to the photo what the edit changed, `mask * (edited - reference)`, and lets this change
     follow the photo's own edges, so that outlines get no halo and a crop of low resolution does not blur a large photo.
     Where the edit moved edges, those of the photo would remain visible as ghosts; there, and only there, the edited
-    crop, shifted to the photo's colors, replaces the photo (`seam.edited_cells`). Without an edit no pixel changes.
+    crop, shifted to the photo's colors, replaces the photo (`seam.edited_cells`). Without an edit no pixel changes;
+    with one, pixels within a few hundredths of the quad's side of a change may.
     Mode "replace" blends the photo with the crop: `photo * (1 - mask) + edited * mask`. In both modes the mask
     is 1 in the interior and falls smoothly to 0 at the border of the quad, and no pixel whose center lies
     outside the quad changes. Faces whose quads do not overlap can be put back one after the other, in any order.

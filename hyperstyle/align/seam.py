@@ -28,9 +28,7 @@ _NOISE = 60.0  # levels squared, summed over the colors: the constant c of SSIM,
 _KEPT = 0.85  # similarity of structure at which the photo's edges stay
 _MOVED = 0.4  # at which they are replaced
 _MARGIN = 2  # cells that the weight is widened by, and then feathered over
-_CONTRAST = (
-    400.0  # levels squared: the constant epsilon of the guided filter; weaker structure of the photo is no guide
-)
+_CONTRAST = 400.0  # levels squared: epsilon of the guided filter; weaker structure of the photo is no guide
 
 
 @dataclass(frozen=True, eq=False)

@@ -226,9 +226,10 @@ def new_edges(photo: Image.Image, crop: Image.Image, pasted: Image.Image) -> Val
         np.stack(np.gradient(np.asarray(image, dtype=np.float64).mean(axis=-1))) for image in (photo, crop, pasted)
     )
     zero = np.zeros_like(p)
-    distance = np.minimum.reduce([_from_segment(r, a, b) for a, b in ((zero, p), (p, c), (c, zero))])
+    sides = ((zero, p), (p, c), (c, zero))
+    distance = np.minimum.reduce([_from_segment(r, a, b) for a, b in sides])
     turn = np.sign(_cross(p, c))
-    within = np.logical_and.reduce([turn * _cross(b - a, r - a) >= 0 for a, b in ((zero, p), (p, c), (c, zero))])
+    within = np.logical_and.reduce([turn * _cross(b - a, r - a) >= 0 for a, b in sides])
     edges: Values = np.where(within & (turn != 0), 0.0, distance)
     return edges
 
