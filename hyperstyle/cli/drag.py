@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from hyperstyle.cli.starting import StartingArguments
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from hyperstyle.inversion.inversion import Inversion
     from hyperstyle.inversion.optimize import Step
 
@@ -73,7 +76,8 @@ class DragArguments(StartingArguments):
 
 def run(args: DragArguments) -> int:
     """Drags, writes the results and says where they are."""
-    from hyperstyle.images import image_format, save_image
+    from hyperstyle.images import image_format, load_image, save_image
+    from hyperstyle.inversion.dragging import DragSettings
 
     if args.input.is_dir() or is_clip_file(args.input):
         raise ConfigError(f"{str(args.input)!r} is no image: points belong to a single one. Name it.")
@@ -85,6 +89,7 @@ def run(args: DragArguments) -> int:
     if args.animate is not None:
         _check_animation(args, args.animate, out)
     inverter = load_inverter(args)
+    DragSettings.of(inverter.model.generator, steps=args.drag_steps, radius=args.radius)  # before the work of inverting
     inversion = args.inverted(args.input, inverter)
     seen: list[Step] = []
     dragged = inversion.drag(
@@ -95,9 +100,14 @@ def run(args: DragArguments) -> int:
         in_photo=args.in_photo,
         callback=None if args.animate is None else seen.append,
     )
-    save_image(dragged.paste_back(args.photo) if args.paste_back else dragged.image, out)
+    photo = None if args.photo is None else load_image(args.photo)
+
+    def shown(inversion: Inversion) -> Image.Image:
+        return inversion.paste_back(photo) if args.paste_back else inversion.image
+
+    save_image(shown(dragged), out)
     if args.animate is not None:
-        _write_animation(args, args.animate, dragged, seen)
+        _write_animation(args.animate, dragged, seen, shown)
     if not args.quiet:
         print(out, *([] if args.animate is None else [args.animate]), sep="\n")
     return 0
@@ -117,14 +127,15 @@ def _check_animation(args: DragArguments, path: Path, out: Path) -> None:
     writable_folder(path.parent)
 
 
-def _write_animation(args: DragArguments, path: Path, dragged: Inversion, steps: list[Step]) -> None:
+def _write_animation(
+    path: Path, dragged: Inversion, steps: list[Step], shown: Callable[[Inversion], Image.Image]
+) -> None:
     """Writes the images of the steps, or of some of many, the first and the last for longer."""
     from dataclasses import replace
 
     from hyperstyle.inversion.strips import animate
 
     codes = [step.w for step in steps[:: math.ceil(len(steps) / _MOST_FRAMES) or 1]]
-    ways = [*(replace(dragged, w=w) for w in codes), dragged]
-    frames = [way.paste_back(args.photo) if args.paste_back else way.image for way in ways]
+    frames = [shown(way) for way in (*(replace(dragged, w=w) for w in codes), dragged)]
     pause = round(_RATE / 2)
     animate([*[frames[0]] * pause, *frames, *[frames[-1]] * pause], path, rate=_RATE, back=False)

@@ -76,12 +76,12 @@ def rounded_mask(values: Tensor) -> Tensor:
     return values.float().mul(MASK_LEVELS).round().div(MASK_LEVELS)
 
 
-def check_not_empty(mask: Tensor) -> None:
-    """Raises ImageError for an image of [B,1,H,W] whose mask is 0 everywhere."""
+def check_not_empty(mask: Tensor, advice: str = "Make a part of it white.") -> None:
+    """Raises ImageError, with `advice`, for an image of [B,1,H,W] whose mask is 0 everywhere."""
     for i, is_set in enumerate(mask.flatten(1).any(dim=1).tolist()):
         if not is_set:
             which = f" of image {i}" if len(mask) > 1 else ""
-            raise ImageError(f"The mask{which} is empty (0 everywhere): nothing could change. Make a part of it white.")
+            raise ImageError(f"The mask{which} is empty (0 everywhere): nothing could change. {advice}")
 
 
 def _tensor(array: npt.NDArray[Any]) -> Tensor:

@@ -37,6 +37,7 @@ MASK_WEIGHT = 50.0
 
 _MAX_STEPS = 10_000
 _SHORTEST = 1.0  # pixels that a point must have to go
+_FEW = 5  # points; more are each in the way of the others
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,11 @@ class DragSettings:
         tracking_radius: r2 of Eq. 2: how far from where it was, along x and y, a point is looked for after a step.
         steps: maximum number of steps.
         lr: learning rate (Adam).
-        tolerance: the drag ends once all points are no farther than this from where they are to go. It is less for a
-            point that is to go less than a pixel farther than this.
+        tolerance: the drag ends once all points are no farther than this from where they are to go, and twice this for
+            more than five points, as published. It is less for a point that is to go less than a pixel farther.
+        template: how much the features that are pulled along are those around the point at the start, from 0 to 1. The
+            rest is those around the point as it is now, the only ones of Eq. 1, which let the point slide over the face
+            a little at every step.
     """
 
     layer: str
@@ -60,7 +64,8 @@ class DragSettings:
     tracking_radius: float = 8.0
     steps: int = 200
     lr: float = 0.01
-    tolerance: float = 2.0
+    tolerance: float = 1.0
+    template: float = 0.5
 
     @classmethod
     def of(cls, generator: StyleGenerator, *, steps: int | None = None, radius: float | None = None) -> DragSettings:
@@ -105,7 +110,10 @@ def find_points(inversion: Portable, moves: Moves, *, in_photo: bool = False) ->
             a pixel of the reconstruction.
     """
     if (count := len(inversion)) != 1:
-        raise InversionError(f"drag of a batch of {count}: index the batch first, each image has its own points.")
+        raise InversionError(
+            f"drag of a batch of {count}: take one image of it, inversion[0] or on the command line --face 0. Each has "
+            "its own points."
+        )
     features = inversion.overrides.features
     if features is not None and bool((features.maps.blend[:, 0] == 0).any()):
         raise InversionError(
@@ -181,8 +189,7 @@ def drag(
     free = state.w[:, :rows].detach().to(torch.promote_types(state.w.dtype, torch.float32), copy=True).requires_grad_()
     sources, targets = points.to(free).unbind(1)  # [N,2]
     lengths = (targets - sources).norm(dim=1)
-    # How near to its target each point must come, [N]. Places that are searched lie a pixel apart: not below 0.75.
-    limits = (lengths - _SHORTEST).clamp(0.75, settings.tolerance)
+    limits = tolerances(lengths, settings.tolerance)
 
     def moved(state: InversionState) -> InversionState:
         return replace(state, w=torch.cat([free.to(state.w.dtype), state.w[:, rows:]], dim=1))
@@ -195,9 +202,14 @@ def drag(
     with torch.no_grad():
         first = features()  # F_0
         original = sample(first, sources[:, None], size)  # f_i of Eq. 2, [N,1,C]
-        fixed = None if mask is None else _outside(model, mask.to(free), first)  # 1 - M
+        fixed = None
+        if mask is not None:
+            area = _padded(model, mask.to(free))
+            _warn_outside(area, points.to(free), size)
+            fixed = 1 - F.adaptive_avg_pool2d(area, (first.shape[2], first.shape[3]))  # 1 - M
     disc = _grid(settings.radius, free)
     disc = disc[disc.norm(dim=1) <= settings.radius]  # Ω_1 around 0, [K,2]
+    template = sample(first, sources[:, None] + disc, size)  # [N,K,C]
     now = sources
 
     def loss_at(step: int) -> Loss:
@@ -210,9 +222,10 @@ def drag(
         # d_i of Eq. 1, a vector of length 1; shorter where less than a pixel is left, so that no point oscillates.
         ahead = rest / distances.clamp(min=1)[:, None]  # [N,2]
         around = now[:, None] + disc  # q_i, [N,K,2]
-        # Eq. 1: F(q_i) is constant, so that the features at q_i + d_i become like those at q_i.
-        pulled = sample(maps.detach(), around, size) - sample(maps, around + ahead[:, None], size)  # [N,K,C]
-        loss = pulled.abs().mean(2).sum()
+        # Eq. 1: F(q_i) is constant, so that the features at q_i + d_i become like those at q_i. Here they also become
+        # like those that were there at the start.
+        wanted = sample(maps.detach(), around, size).lerp(template, settings.template)  # [N,K,C]
+        loss = (wanted - sample(maps, around + ahead[:, None], size)).abs().mean(2).sum()
         if fixed is not None:
             loss = loss + MASK_WEIGHT * ((maps - first) * fixed).abs().mean()
         losses = check_losses(loss[None], 1, step)
@@ -232,6 +245,12 @@ def drag(
                 EditWarning,
             )
         return moved(state)
+
+
+def tolerances(lengths: Tensor, tolerance: float) -> Tensor:
+    """How near to its target each point must come [N], that is to go so far [N]; see `DragSettings.tolerance`."""
+    # Places that are searched lie a pixel apart: not below 0.75.
+    return (lengths - _SHORTEST).clamp(0.75, tolerance if len(lengths) <= _FEW else 2 * tolerance)
 
 
 def track(maps: Tensor, points: Tensor, original: Tensor, radius: float, size: int) -> Tensor:
@@ -256,11 +275,21 @@ def sample(maps: Tensor, points: Tensor, size: int) -> Tensor:
     return F.grid_sample(maps, grid[None], padding_mode="border", align_corners=False)[0].permute(1, 2, 0)
 
 
-def _outside(model: Model, mask: Tensor, maps: Tensor) -> Tensor:
-    """1 - M of Eq. 1 at the size of the maps [1,C,r,r]: [1,1,r,r], from a mask [1,1,H,W] of the content."""
+def _padded(model: Model, mask: Tensor) -> Tensor:
+    """The mask [1,1,size,size] of the generator's image, from one [1,1,H,W] of the content: what pads it stays."""
     first, end = model.domain.content_rows or (0, model.domain.size)
-    padded = F.pad(mask, (0, 0, first, model.domain.size - end))  # what pads the content stays as it is
-    return 1 - F.adaptive_avg_pool2d(padded, (maps.shape[2], maps.shape[3]))
+    return F.pad(mask, (0, 0, first, model.domain.size - end))
+
+
+def _warn_outside(mask: Tensor, points: Tensor, size: int) -> None:
+    """Warns (EditWarning) of points [N,2,2] that begin or end where the mask [1,1,size,size] lets nothing change."""
+    for pair, values in zip(points.tolist(), sample(mask, points, size)[..., 0].tolist(), strict=True):
+        if ends := [_text(point) for point, value in zip(pair, values, strict=True) if value == 0]:
+            warn(
+                f"a point to drag from {_text(pair[0])} to {_text(pair[1])}, and nothing may change at "
+                f"{' and '.join(ends)}, outside of the mask. Make the mask wider, or take other points.",
+                EditWarning,
+            )
 
 
 def _grid(radius: float, like: Tensor) -> Tensor:

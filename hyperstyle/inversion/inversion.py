@@ -207,13 +207,12 @@ class Inversion(Batch):
         """Drags points of a single image to other places, and the rest follows (`inversion.dragging`).
 
         Args:
-            moves: ((x, y), (x2, y2)) of each point: where it is, and where it is to go, in pixels of the
-                reconstruction (0, 0 is the center of the first one).
+            moves: ((x, y), (x2, y2)) of each point, where it is and where it is to go: pixel indices of `image`.
             mask: what may change, as of `edit`; here it also keeps the features outside of it.
-            steps: maximum number, 200. The drag ends once all points are within 2 pixels of where they are to go.
+            steps: maximum number, 200. The drag ends once all points are as near as `DragSettings.tolerance` says.
             radius: the surroundings of a point that are pulled along, in pixels; None is `DragSettings.of`.
             in_photo: the points are in pixels of the upright photo.
-            callback: called at every step; see `optimize.Step`, which has `points` and `w`.
+            callback: called at every step; see `optimize.Step`, with `points`, `w`, and the image without the mask.
 
         Returns:
             An edit with other `w`. An EditWarning says how far the points came if they did not arrive.
@@ -226,8 +225,9 @@ class Inversion(Batch):
         points = dragging.find_points(self, moves, in_photo=in_photo)
         settings = dragging.DragSettings.of(self.model.generator, steps=steps, radius=radius)
         area = None if mask is None else masks.make_mask(self, mask)
+        united = None if area is None else masks.united_mask(self, area)
         state = dragging.drag(self.model, self.state, points, settings, mask=area, callback=callback)
-        return self.edited_to(state, None if area is None else masks.united_mask(self, area))
+        return self.edited_to(state, united)
 
     # ---- combining ----
 

@@ -53,7 +53,10 @@ def make_mask(inversion: Portable, mask: ImageSource) -> Tensor:
     else:
         values = read_mask(mask, size, len(inversion))
     rounded = rounded_mask(values)
-    check_not_empty(rounded)
+    if is_region(mask):
+        check_not_empty(rounded, f"The region {str(mask)!r} lies outside of the reconstruction. Take another.")
+    else:
+        check_not_empty(rounded)
     return rounded.to(inversion.w.device)
 
 

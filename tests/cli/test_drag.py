@@ -57,6 +57,7 @@ def test_the_way_is_animated_and_a_mask_limits_it(
     mask[:, :16] = 255
     Image.fromarray(mask).save("left.png")
     options = ("--move", "3,3:8,9", "--radius", "2", "--mask", "left.png", "--out", "out.png", "--animate", "way.webp")
+    options = (*options, "--drag-steps", "8")
     assert drag(tiny_model_dir, "me.safetensors", *MOVE, *options) == 0
     assert capsys.readouterr().out == "out.png\nway.webp\n"
     before = Inversion.load("me.safetensors", tiny_inverter).image
@@ -91,6 +92,7 @@ def test_points_of_a_photo_are_dragged_in_it(tiny_model_dir: Path, inverted: Pat
         (["me.safetensors", "--move", "1,2:40,4"], "from (1, 2) to (40, 4): expected both within the reconstruction"),
         (["me.safetensors", "--move", "4,4:4,4"], "from (4, 4) to (4, 4), which is where it is"),
         (["me.safetensors", *MOVE[:2], "--in-photo"], "was not cut out of a photo"),
+        (["gone.safetensors", *MOVE[:2]], "no file 'gone.safetensors'"),
         (["me.safetensors", *MOVE[:2], "--radius", "90"], "radius=90.0: expected 1 to 8 pixels"),
         (["me.safetensors", *MOVE[:2], "--drag-steps", "-1"], "--drag-steps -1: expected 0 or more"),
         (["me.safetensors", *MOVE[:2], "--drag-steps", "20000"], "steps of a drag=20000: expected a whole number"),

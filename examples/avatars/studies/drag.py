@@ -150,7 +150,7 @@ def evaluate_drag(
 
 
 def compare_settings(
-    inverter: HyperStyleInverter, *, count: int = 8, on_progress: Progress | None = None
+    inverter: HyperStyleInverter, *, count: int = 16, on_progress: Progress | None = None
 ) -> Iterator[DragResult]:
     """Drags landmarks of other avatars than `evaluate_drag` by 8 pixels, with one setting at a time changed."""
     base = DragSettings.of(inverter.model.generator)
@@ -162,6 +162,8 @@ def compare_settings(
         *({"tracking_radius": radius} for radius in (4.0, 12.0)),
         *({"rows": number} for number in (rows // 3, rows // 3 * 2, rows)),
         *({"lr": lr} for lr in (0.005, 0.02)),
+        *({"template": share} for share in (0.0, 1.0)),
+        {"tolerance": 2.0},
     ]
     cases = list(_cases(inverter, "hyperstyle", range(HELD_OUT - count, HELD_OUT)))
     before = [inversion.metrics()["identity"][0] for inversion, _, _ in cases]
@@ -307,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "and by the point that was tracked, the identity of the face to the input before and after, steps, seconds of "
         "the processor, and the change outside of the face.",
     )
-    parser.add_argument("--count", type=int, metavar="N", help="avatars (default: 32; of --settings 8, others)")
+    parser.add_argument("--count", type=int, metavar="N", help="avatars (default: 32; of --settings 16, others)")
     parser.add_argument("--settings", action="store_true", help="compare settings, each changed alone")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="write drag.jpg and drag.webp there instead")
     return run_command(parser, _run, argv)
@@ -320,7 +322,7 @@ def _run(args: argparse.Namespace) -> None:
         for path in write_images(inverter, writable_folder(args.images)):
             print(path)
         return
-    measure, count = (compare_settings, 8) if args.settings else (evaluate_drag, 32)
+    measure, count = (compare_settings, 16) if args.settings else (evaluate_drag, 32)
     count = count if args.count is None else args.count
     results = []
     print(_HEADER)
