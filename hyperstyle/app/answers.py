@@ -60,21 +60,45 @@ def readable(answer: Callable[..., Any]) -> Callable[..., Any]:
     return answer_at_once
 
 
-class _Cancelled(BaseException):
-    """Ends the work of a visitor who no longer waits for it."""
+class Work:
+    """Which visitors wait for work that reports as it goes on, to end it for those who no longer do."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, key: str) -> threading.Event:
+        """The event that ends the work of this visitor, which begins now, in place of earlier work."""
+        with self._lock:
+            self._end(key)
+            self._ends[key] = threading.Event()
+            return self._ends[key]
+
+    def end(self, key: str) -> None:
+        """Ends what this visitor waits for, if anything."""
+        with self._lock:
+            self._end(key)
+
+    def _end(self, key: str) -> None:
+        if (event := self._ends.pop(key, None)) is not None:
+            event.set()
 
 
-def in_background(work: Callable[[Callable[..., None]], Any]) -> Iterator[Any]:
+class _Ended(BaseException):
+    """Leaves the work of a visitor who no longer waits for it."""
+
+
+def in_background(work: Callable[[Callable[..., None]], Any], is_ended: threading.Event) -> Iterator[Any]:
     """Runs `work(report)` in a thread and yields ("step", what it reported last); at the end ("done", its result).
 
-    Where the iterator is closed before, the next report ends the work. Raises what `work` raises.
+    Once `is_ended` is set or the iterator closed, the next report ends the work, and nothing more is yielded. Raises
+    what `work` raises.
     """
     reports: queue.Queue[Any] = queue.Queue()
-    is_closed = threading.Event()
 
     def report(*values: Any) -> None:
-        if is_closed.is_set():
-            raise _Cancelled
+        if is_ended.is_set():
+            raise _Ended
         reports.put(("step", values))
 
     def run() -> None:
@@ -89,10 +113,12 @@ def in_background(work: Callable[[Callable[..., None]], Any]) -> Iterator[Any]:
             kind, value = reports.get()
             while kind == "step" and not reports.empty():  # of several, only the newest is worth showing
                 kind, value = reports.get()
+            if is_ended.is_set():
+                return
             if kind == "error":
                 raise value
             yield kind, value
             if kind == "done":
                 return
     finally:
-        is_closed.set()
+        is_ended.set()

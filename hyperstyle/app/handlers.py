@@ -12,7 +12,7 @@ from PIL import Image
 
 from hyperstyle.app import actions, points, views, words
 from hyperstyle.app.actions import Limits
-from hyperstyle.app.answers import in_background
+from hyperstyle.app.answers import Work, in_background
 from hyperstyle.app.notices import collected_warnings
 from hyperstyle.app.sessions import Session, Sessions
 from hyperstyle.errors import ConfigError, HyperStyleError, InversionError
@@ -33,6 +33,7 @@ class Handlers:
         folder: for files to download.
         limits: of what one visitor may ask for.
         names: of the edits, in the order of their sliders.
+        work: which visitors wait for an inversion or a drag.
     """
 
     inverter: HyperStyleInverter
@@ -40,6 +41,7 @@ class Handlers:
     folder: Path
     limits: Limits
     names: Sequence[str] = field(default_factory=tuple)
+    work: Work = field(default_factory=Work)
 
     def uploaded(self, file: Mapping[str, Any]) -> tuple[str, str]:
         """(path, the name that its owner gave it) of an uploaded file, which only the library opens.
@@ -117,7 +119,7 @@ class Handlers:
             )
 
         try:
-            for kind, value in in_background(work):
+            for kind, value in in_background(work, self.work.begin(session_key(request))):
                 if kind == "step":
                     step, count, image = value
                     yield {"status": words.progress("Rebuilding the face", step, count), "result": (image, image)}
@@ -261,7 +263,7 @@ class Handlers:
             return actions.dragged(session, inversion, pairs, area=values[0], limits=self.limits, callback=report)
 
         yield {"drag_note": words.progress("Moving the points")}
-        for kind, value in in_background(work):
+        for kind, value in in_background(work, self.work.begin(session_key(request))):
             if kind == "step":
                 step, count, image = value
                 yield {"drag_note": words.progress("Moving the points", step, count), "canvas": image}
@@ -269,7 +271,8 @@ class Handlers:
                 yield {**self._changed(value[0], view, request, value[1]), "drag_note": ""}
 
     def cancel_drag(self, request: gr.Request, moves: str, *values: Any) -> dict[str, Any]:
-        """The image as it was before a drag that was cancelled."""
+        """Ends a drag and shows the image as it was before."""
+        self.work.end(session_key(request))
         return {**self.show_points(request, moves, *values), "drag_note": ""}
 
     def clear_points(self, request: gr.Request, *values: Any) -> dict[str, Any]:
@@ -311,7 +314,8 @@ class Handlers:
         return {"prepared": gr.update(value=str(path))}
 
     def leave(self, request: gr.Request) -> None:
-        """Forgets the session of a visitor who closed the page."""
+        """Ends the work and forgets the session of a visitor who closed the page."""
+        self.work.end(session_key(request))
         self.sessions.drop(session_key(request))
 
 

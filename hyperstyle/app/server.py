@@ -59,10 +59,10 @@ def check_installed() -> None:
 
 def free_port(host: str, port: int | None) -> int:
     """`port`, or the first free one from `FIRST_PORT` on. Raises ConfigError where it cannot be listened at."""
-    reason = ""
+    reason, family = "", socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(FIRST_PORT, FIRST_PORT + _PORTS) if port is None else (port,):
         try:
-            with socket.create_server((host, candidate)):
+            with socket.create_server((host, candidate), family=family):
                 return candidate
         except OSError as error:
             reason = error.strerror or str(error)
@@ -109,7 +109,7 @@ def launch(inverter: HyperStyleInverter, options: ServerOptions, folder: Path) -
     blocks.queue(max_size=options.queue, api_open=False)
     # What Gradio would else take from variables of the environment is said here.
     _, local, shared = blocks.launch(
-        server_name=options.host,
+        server_name=f"[{options.host}]" if ":" in options.host else options.host,  # as in an address
         server_port=port,
         share=options.share,
         auth=options.auth,

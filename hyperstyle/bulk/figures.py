@@ -79,7 +79,7 @@ def measure_bulk(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plan = make_plan(source, settings, size)
-        job = begin_job(folder / "all", plan)
+        job = begin_job(folder / "all", plan, first=count)
         if job.plan.images < count:
             raise ConfigError(f"the source has {job.plan.images} images: expected {count} or more.")
         worker = Worker(job, device)
@@ -106,7 +106,7 @@ def measure_bulk(
 
             runs["ray"] = lambda each: run_ray(each, numbers, device=device)
         for key, run in runs.items():
-            rates[key] = _rate(begin_job(folder / key, plan), run)
+            rates[key] = _rate(begin_job(folder / key, plan, first=count), run)
     return BulkFigures(
         images=count,
         loop=count / sum(each.wall for each in loops),

@@ -60,6 +60,12 @@ def is_local(source: str) -> bool:
     return "://" not in source
 
 
+def beside(source: str, path: str) -> str:
+    """A path or URL that stands in the file `source`: a relative path is one from the folder of that file."""
+    folder = source.rpartition("/")[0]
+    return f"{folder}/{path}" if folder and is_local(path) and not os.path.isabs(path) else path
+
+
 def file_system(source: str) -> tuple[Any, str]:
     """The fsspec file system of a path or URL, and the path within it.
 
@@ -118,6 +124,10 @@ class Reader:
         if item.column:
             with self._lock:
                 content = self._of_parquet(item)
+            if isinstance(content, dict):  # as of Hugging Face's datasets, where one of the two may be missing
+                content, path = content.get("bytes"), content.get("path")
+                if content is None and isinstance(path, str) and path:
+                    return self.read(Item(item.id, beside(item.source, path)))
             if not isinstance(content, bytes) or not content:
                 raise ImageError(f"row {item.row} of {shown(item.source)} has no image in the column {item.column!r}.")
             return content
@@ -154,8 +164,7 @@ class Reader:
             table = reached(item.source, lambda: file.read_row_group(group, columns=[item.column]))
             self._group = key, table.column(0).to_pylist()
         start = ends[group - 1] if group else 0
-        value = self._group[1][item.row - start]
-        return value.get("bytes") if isinstance(value, dict) else value
+        return self._group[1][item.row - start]
 
 
 def _of_file(path: str) -> bytes:

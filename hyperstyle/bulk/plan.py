@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 
@@ -130,7 +131,9 @@ def make_plan(source: str, settings: JobSettings, shard_size: int, column: str |
     )
 
 
-def begin_job(folder: Path, plan: Plan, on_image: Callable[[int], object] = lambda count: None) -> BulkJob:
+def begin_job(
+    folder: Path, plan: Plan, on_image: Callable[[int], object] = lambda count: None, *, first: int | None = None
+) -> BulkJob:
     """The job of a folder, which is begun if there is none: its images are listed and split into shards.
 
     Of several processes that call it, one lists the images, and the others wait for it.
@@ -139,6 +142,7 @@ def begin_job(folder: Path, plan: Plan, on_image: Callable[[int], object] = lamb
         folder: is made where it is missing.
         plan: what is asked for; see `make_plan`.
         on_image: is called with the number of images listed so far, now and then.
+        first: take only so many images, the first ones of the source.
 
     Raises:
         ConfigError: the folder holds another job, or other files; no images, or an id that comes twice.
@@ -156,7 +160,8 @@ def begin_job(folder: Path, plan: Plan, on_image: Callable[[int], object] = lamb
                     "job. Choose another folder."
                 )
             with replace_folder(folder / _LISTS, error=HyperStyleError) as lists:
-                images, shards = _write_lists(list_source(plan.source, column=plan.column), lists, plan, on_image)
+                found = islice(list_source(plan.source, column=plan.column), first)
+                images, shards = _write_lists(found, lists, plan, on_image)
             full = {**config_to_dict(plan), "images": images, "shards": shards}
             write_text(marker, json.dumps(full, indent=1) + "\n")
     job = BulkJob.open(folder)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from hyperstyle.bulk.items import Item, file_system, is_local, reached
+from hyperstyle.bulk.items import Item, beside, file_system, is_local, reached
 from hyperstyle.bulk.settings import need
 from hyperstyle.errors import ConfigError, ImageError, shown
 from hyperstyle.images.formats import HEAD, sort_file
@@ -30,8 +30,8 @@ def list_source(source: str, *, column: str | None = None) -> Iterator[Item]:
             (`images.formats.sort_file`). A list (.txt) of paths and URLs, one per line, relative to the list; lines
             that begin with "#" are comments. An uncompressed .tar, as WebDataset writes them. A .parquet file with
             images, or with paths. A glob of such files.
-        column: of Parquet files: what holds the image (bytes, or a struct with "bytes") or its path; None takes the
-            first there is of the usual names.
+        column: of Parquet files: what holds the image (bytes, or a struct of "bytes" and "path") or its path; None
+            takes the first there is of the usual names.
 
     Yields:
         The images by path, sorted within each folder, or in the order of the list or archive. Ids are paths within the
@@ -55,6 +55,8 @@ def list_source(source: str, *, column: str | None = None) -> Iterator[Item]:
     if kind == "directory":
         yield from _of_folder(path.rstrip("/") or path, system, place, column)
         return
+    if kind != "file":
+        raise ConfigError(f"{shown(source)} is a pipe, socket or device: expected a folder or a file.")
     items = _of_container(path, posixpath.basename(place), column)
     if items is None and path.lower().endswith(".txt"):
         items = _of_list(path)
@@ -141,7 +143,6 @@ def _is_image(name: str, system: Any, path: str) -> bool:
 
 def _of_list(source: str) -> Iterator[Item]:
     system, place = file_system(source)
-    folder = source.rpartition("/")[0]
     with reached(source, lambda: system.open(place, "rb")) as file:
         for number, content in enumerate(file, 1):
             try:
@@ -149,8 +150,7 @@ def _of_list(source: str) -> Iterator[Item]:
             except UnicodeDecodeError as error:
                 raise ImageError(f"line {number} of {shown(source)} is not UTF-8: {error}.") from error
             if line and not line.startswith("#"):
-                is_absolute = not is_local(line) or os.path.isabs(line)
-                yield Item(line, line if is_absolute or not folder else f"{folder}/{line}")
+                yield Item(line, beside(source, line))
 
 
 def _of_tar(source: str, name: str) -> Iterator[Item]:
@@ -179,7 +179,6 @@ def _of_parquet(source: str, name: str, column: str | None) -> Iterator[Item]:
     parquet = need("pyarrow.parquet", "bulk", "reading Parquet files")
     pa = need("pyarrow", "bulk", "reading Parquet files")
     system, place = file_system(source)
-    folder = source.rpartition("/")[0]
     try:
         with reached(source, lambda: system.open(place, "rb")) as file, parquet.ParquetFile(file) as table:
             chosen, has_paths = _column(table.schema_arrow, column, source)
@@ -196,8 +195,7 @@ def _of_parquet(source: str, name: str, column: str | None) -> Iterator[Item]:
                     elif path is None:
                         raise ImageError(f"row {number} of {shown(source)} has no path in the column {chosen!r}.")
                     else:
-                        is_absolute = not is_local(path) or os.path.isabs(path)
-                        yield Item(label, path if is_absolute or not folder else f"{folder}/{path}")
+                        yield Item(label, beside(source, path))
                     number += 1
     except (OSError, pa.ArrowException) as error:
         raise ImageError(f"Cannot read the Parquet file {shown(source)}: {error}. Get a whole copy of it.") from error

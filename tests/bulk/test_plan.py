@@ -47,6 +47,19 @@ def test_few_images_are_in_memory_while_they_are_listed(
     assert written[-1] >= 49, "lists are written while the source is read"
 
 
+def test_only_the_first_images_of_a_source_are_listed(
+    tmp_path: Path, settings: JobSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def images(*_: object, **__: object) -> Iterator[Item]:
+        for number in range(8):
+            assert number < 4, "the fifth image is asked for"
+            yield Item(str(number), f"/{number}.png")
+
+    monkeypatch.setattr(bulk_plan, "list_source", images)
+    job = begin_job(tmp_path / "out", make_plan("anything", settings, 3), first=4)
+    assert (job.plan.images, job.plan.shards) == (4, 2)
+
+
 def test_ids_that_come_twice_are_refused(
     photos: Path, tmp_path: Path, begin: BeginJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,14 @@ def test_parquet_files_hold_images_or_paths(files: list[Path], tmp_path: Path) -
     for name in ("bytes", "structs", "paths"):
         assert read(tmp_path / f"{name}.parquet") == content
     assert ids(tmp_path / "paths.parquet", column="url") == paths
+    (tmp_path / "beside.png").write_bytes(content[0])
+    mixed = [{"bytes": None, "path": "beside.png"}, {"bytes": content[1], "path": "gone.png"}]
+    mixed += [{"bytes": None, "path": paths[2]}, {"bytes": None, "path": None}]
+    parquet.write_table(pa.table({"image": mixed}), tmp_path / "mixed.parquet")
+    items = list(list_source(str(tmp_path / "mixed.parquet")))
+    assert [Reader().read(item) for item in items[:3]] == content[:3]
+    with pytest.raises(ImageError, match=r"row 3 of .* has no image"):
+        Reader().read(items[3])
     for column, message in (("no", "has no column 'no'. Its columns: n, url"), ("n", "no column of images")):
         with pytest.raises(ConfigError, match=message):
             ids(tmp_path / "paths.parquet", column=column)
@@ -104,6 +112,14 @@ def test_parquet_files_hold_images_or_paths(files: list[Path], tmp_path: Path) -
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(ImageError, match="Cannot read the Parquet file"):
         ids(tmp_path / "bad.parquet")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.tar")
+    with pytest.raises(ConfigError, match=r"x\.tar' is a pipe, socket or device: expected a folder or a file"):
+        ids(tmp_path / "x.tar")
+    assert ids(tmp_path) == []
 
 
 def test_stores_are_read_as_folders_are(files: list[Path]) -> None:
