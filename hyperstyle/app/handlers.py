@@ -56,21 +56,21 @@ class Handlers:
     # ---- a photo comes in ----
 
     def load_photo(
-        self, request: gr.Request, photo: Upload, is_crop: bool, method: str, steps: str
+        self, request: gr.Request, photo: Upload, is_crop: bool, method: str, steps: str | None
     ) -> Iterator[dict[str, Any]]:
         """Finds the faces of an uploaded photo and inverts the largest, with a preview of every step."""
         if photo is not None:
             yield from self._load(*self.uploaded(photo), is_crop, method, steps, request)
 
     def load_example(
-        self, request: gr.Request, event: gr.SelectData, method: str, steps: str
+        self, request: gr.Request, event: gr.SelectData, method: str, steps: str | None
     ) -> Iterator[dict[str, Any]]:
         """The same for one of the example portraits."""
         number = int(event.index)
         yield from self._load(example_photo(number), f"example_{number + 1}.png", False, method, steps, request)
 
     def _load(
-        self, source: Any, name: str, is_crop: bool, method: str, steps: str, request: gr.Request
+        self, source: Any, name: str, is_crop: bool, method: str, steps: str | None, request: gr.Request
     ) -> Iterator[dict[str, Any]]:
         yield {"status": words.progress("Looking for the face")}
         align: Any = False if is_crop else "auto"
@@ -83,14 +83,14 @@ class Handlers:
         yield {"outlined": views.outlined(session), **_faces_update(session)}
         yield from self._invert(session, None, method, steps, request)
 
-    def choose_face(self, request: gr.Request, chosen: str, method: str, steps: str) -> Iterator[dict[str, Any]]:
+    def choose_face(self, request: gr.Request, chosen: str, method: str, steps: str | None) -> Iterator[dict[str, Any]]:
         """Inverts another face of the photo."""
         session = self.sessions.get(session_key(request))
         number = int(chosen.rpartition(" ")[2]) - 1
         yield from self._invert(session, number, method, steps, request)
 
     def click_face(
-        self, request: gr.Request, event: gr.SelectData, method: str, steps: str
+        self, request: gr.Request, event: gr.SelectData, method: str, steps: str | None
     ) -> Iterator[dict[str, Any]]:
         """Inverts the face that was clicked, unless it is the one that is open."""
         session = self.sessions.get(session_key(request))
@@ -98,12 +98,12 @@ class Handlers:
         if number is not None and number != session.face:
             yield from self._invert(session, number, method, steps, request)
 
-    def invert_again(self, request: gr.Request, method: str, steps: str) -> Iterator[dict[str, Any]]:
+    def invert_again(self, request: gr.Request, method: str, steps: str | None) -> Iterator[dict[str, Any]]:
         """Inverts the same face with another method."""
         yield from self._invert(self.sessions.get(session_key(request)), None, method, steps, request)
 
     def _invert(
-        self, session: Session, face: int | None, method: str, steps: str, request: gr.Request
+        self, session: Session, face: int | None, method: str, steps: str | None, request: gr.Request
     ) -> Iterator[dict[str, Any]]:
         """Inverts a face; yields the image of each step, then everything that depends on the inversion."""
 

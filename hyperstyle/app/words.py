@@ -92,9 +92,9 @@ def readable(message: str, file: object, name: str) -> str:
     return message.replace(repr(file), repr(name)).replace(file, name)
 
 
-def count(text: str) -> int | None:
+def count(text: str | None) -> int | None:
     """A number of steps as it is typed; None for none. Raises ConfigError for anything else."""
-    text = text.strip()
+    text = (text or "").strip()  # a field that was never shown has None
     if text and not text.isdecimal():
         raise ConfigError(f"{text!r} steps: expected a number, 0, 1, 2, ..., or nothing for the usual one.")
     return int(text[:9]) if text else None

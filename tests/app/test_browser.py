@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -18,6 +18,7 @@ from urllib.parse import urlparse
 import pytest
 from PIL import Image
 
+from hyperstyle.images import example_photo
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 
@@ -38,7 +39,7 @@ _FLAGS = """
 _SECONDS = 120  # that anything may take on a slow machine
 
 
-def start(folder: Path, width: int = 1280, height: int = 900) -> Any:
+def start(folder: Path, width: int = 1280, height: int = 900, flags: Sequence[str] = ()) -> Any:
     """A browser with an empty profile in `folder`, whose downloads go to `folder`/downloads."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
     program = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
@@ -46,7 +47,12 @@ def start(folder: Path, width: int = 1280, height: int = 900) -> Any:
         pytest.skip(f"needs a browser: one of {', '.join(_PROGRAMS)}")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    for argument in (*_FLAGS.split(), f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}"):
+    for argument in (
+        *_FLAGS.split(),
+        *flags,
+        f"--user-data-dir={folder / 'profile'}",
+        f"--window-size={width},{height}",
+    ):
         options.add_argument(argument)
     # Only this machine has a name that can be looked up.
     options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
@@ -99,6 +105,13 @@ class Page:
     def tab(self, name: str) -> None:
         """Opens the tab of this name."""
         self.click(f"#tools button[role=tab][data-tab-id={name}]")
+
+    def choose_area(self, name: str) -> None:
+        """Chooses where the face may change."""
+        self.element("#area input").click()
+        self.wait("document.querySelectorAll('[role=option]').length >= 6")
+        options = self.browser.find_elements("css selector", "[role=option]")
+        options[[option.text for option in options].index(name)].click()
 
     def open_example(self, number: int) -> None:
         """Clicks an example portrait and waits until it can be edited."""
@@ -153,6 +166,13 @@ def downloads(chromium: Any) -> Path:
 def page(chromium: Any, served: Any) -> Page:
     """The page, just opened."""
     return Page(chromium, served.address)
+
+
+def take_screenshot(browser: Any, name: str) -> None:
+    """Writes NAME.png where `HYPERSTYLE_SCREENSHOTS` says."""
+    picture = base64.b64decode(browser.get_screenshot_as_base64())
+    if folder := os.environ.get("HYPERSTYLE_SCREENSHOTS"):
+        (Path(folder) / f"{name}.png").write_bytes(picture)
 
 
 def downloaded(folder: Path, name: str) -> Path:
@@ -219,10 +239,7 @@ def test_an_area_limits_a_change(page: Page) -> None:
     plain = page.result()
     page.move("smile", 2)
     everywhere = page.next_result(plain)
-    page.element("#area input").click()
-    page.wait("document.querySelectorAll('[role=option]').length >= 6")
-    names = [option.text for option in page.browser.find_elements("css selector", "[role=option]")]
-    page.browser.find_elements("css selector", "[role=option]")[names.index("Mouth only")].click()
+    page.choose_area("Mouth only")
     assert page.next_result(everywhere) != plain
 
 
@@ -243,6 +260,25 @@ def test_points_are_set_by_clicks_or_keys_and_moved(page: Page) -> None:
     assert abs(y - 63.5) < 1
     page.click("#clear")
     page.wait(f"{field}.value === ''")
+    page.element("#moves textarea, #moves input").send_keys("64,96:64,93")
+    page.click("button#drag")
+    page.wait("!document.querySelector('#undo').disabled")
+    assert page.result() != plain
+
+
+def test_a_drag_is_cancelled_and_the_next_one_goes_on(page: Page) -> None:
+    page.open_example(0)
+    plain = page.result()
+    page.tab("drag")
+    field = page.element("#moves textarea, #moves input")
+    field.send_keys("20,20:108,20")  # farther than it gets
+    page.click("button#drag")
+    page.wait("document.querySelector('#drag-note progress')?.value > 0")
+    page.click("#cancel")
+    page.wait("!document.querySelector('#drag-note progress')")
+    assert page.js("document.querySelector('#undo').disabled")
+    page.click("#clear")
+    page.wait("(document.querySelector('#moves textarea') ?? document.querySelector('#moves input')).value === ''")
     page.element("#moves textarea, #moves input").send_keys("64,96:64,93")
     page.click("button#drag")
     page.wait("!document.querySelector('#undo').disabled")
@@ -283,6 +319,75 @@ def test_a_broken_upload_is_said_in_words_and_the_next_one_works(page: Page, tmp
     page.wait("document.querySelector('#photo input[type=file]')")
     page.element("#photo input[type=file]").send_keys(str(portrait))
     page.wait("document.querySelector('#status').textContent.includes('likeness')")
+
+
+def test_another_face_of_a_photo_is_rebuilt_when_it_is_chosen(page: Page, tmp_path: Path) -> None:
+    both = Image.new("RGB", (1280, 800))
+    for number in (0, 1):
+        both.paste(example_photo(number).resize((640, 800)), (640 * number, 0))
+    both.save(tmp_path / "both.png")
+    page.element("#photo input[type=file]").send_keys(str(tmp_path / "both.png"))
+    page.wait("document.querySelectorAll('#faces input').length === 2")
+    page.wait("document.querySelector('#status').textContent.includes('likeness')")
+    first = page.result()
+    chosen = "Array.from(document.querySelectorAll('#faces input')).findIndex((input) => input.checked)"
+    before = page.js(chosen)
+    page.browser.execute_script("document.querySelectorAll('#faces input')[arguments[0]].click()", 1 - before)
+    page.next_result(first)  # a preview
+    page.wait("document.querySelector('#status').textContent.includes('likeness')")
+    assert page.js(chosen) == 1 - before
+    assert page.result() != first
+
+
+def test_what_is_painted_limits_a_change(page: Page) -> None:
+    from selenium.webdriver import ActionChains
+
+    page.open_example(0)
+    plain = page.result()
+    page.choose_area("Painted area")
+    page.wait("document.querySelector('#painting canvas')?.getBoundingClientRect().height > 100")
+    time.sleep(2)  # the editor draws the face
+    canvas = page.element("#painting canvas")
+    strokes = ActionChains(page.browser).move_to_element_with_offset(canvas, -30, 40).click_and_hold()
+    for _ in range(6):
+        strokes = strokes.move_by_offset(10, 0)
+    strokes.release().perform()
+    time.sleep(1)
+    page.click("#paint")
+    time.sleep(2)
+    page.move("smile", 2)
+    painted = page.next_result(plain)
+    page.choose_area("Everywhere")
+    everywhere = page.next_result(painted)
+    assert painted != everywhere != plain
+
+
+def test_a_saved_face_is_opened_again(page: Page, bundled: HyperStyleInverter, tmp_path: Path) -> None:
+    bundled.invert(example_photo(3)).save(tmp_path / "dan.safetensors")
+    page.click("#advanced button")
+    page.wait("document.querySelector('#advanced input[type=file]')")
+    page.browser.find_element("css selector", "#advanced input[type=file]").send_keys(str(tmp_path / "dan.safetensors"))
+    page.wait("document.querySelector('#edit-smile input[type=range]').disabled === false")
+    opened = page.wait("document.querySelectorAll('#result .content img')[1]?.src")
+    page.move("smile", 1)
+    page.next_result(opened)
+
+
+def test_the_camera_takes_a_photo(served: Any, tmp_path: Path) -> None:
+    with (tmp_path / "film.mjpeg").open("wb") as film:
+        for _ in range(30):
+            example_photo(0).resize((480, 600)).save(film, "JPEG")
+    flags = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    browser = start(tmp_path, flags=(*flags, f"--use-file-for-fake-video-capture={tmp_path / 'film.mjpeg'}"))
+    try:
+        page = Page(browser, served.address)
+        page.click("#photo button[aria-label='Capture from camera']")
+        page.click("#photo [title='grant webcam access'] button")
+        page.wait("document.querySelector('#photo video')?.videoWidth > 0")
+        page.click("#photo .button-wrap button")
+        page.wait("document.querySelector('#status').textContent.includes('likeness')")
+    finally:
+        browser.quit()
 
 
 def test_two_visitors_do_not_see_each_other(page: Page, served: Any, tmp_path: Path) -> None:
@@ -327,6 +432,16 @@ def test_it_can_be_used_by_keys_and_is_described(page: Page) -> None:
     plain = page.result()
     page.element("#edit-smile input[type=range]").send_keys(Keys.ARROW_RIGHT * 8)
     page.next_result(plain)
+    handle = page.element("#result [data-testid=slider]")
+    shown = "parseFloat(document.querySelectorAll('#result .content img')[1].style.clipPath.split(' ').at(-1))"
+    assert page.wait(shown) == 50
+    handle.send_keys(Keys.ARROW_LEFT * 2)
+    page.wait(f"Math.abs({shown} - 40) < 1")
+    assert handle.get_attribute("aria-valuenow") == "40"
+    handle.send_keys(Keys.HOME + Keys.ARROW_LEFT)
+    page.wait(f"{shown} === 0")
+    handle.send_keys(Keys.END)
+    page.wait(f"{shown} > 99")
     images = "Array.from(document.querySelectorAll('img')).filter(e => e.offsetParent)"
     assert page.js(f"{images}.filter(e => !e.alt).map(e => e.src)") == []
     controls = "Array.from(document.querySelectorAll('button, input, textarea')).filter(e => e.offsetParent)"
@@ -360,9 +475,18 @@ return low;
 """
 
 
-def test_texts_stand_out_from_what_is_behind_them(page: Page) -> None:
-    page.open_example(0)
-    assert page.browser.execute_script(CONTRAST) == []
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_stand_out_from_what_is_behind_them(chromium: Any, served: Any, scheme: str) -> None:
+    preferred = [{"name": "prefers-color-scheme", "value": scheme}]
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preferred})
+    try:
+        page = Page(chromium, served.address)
+        page.open_example(0)
+        assert page.js("document.body.classList.contains('dark')") is (scheme == "dark")
+        assert page.browser.execute_script(CONTRAST) == []
+        take_screenshot(page.browser, f"desktop_{scheme}")
+    finally:
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 @pytest.mark.parametrize(("name", "width", "height"), [("desktop", 1280, 900), ("phone", 390, 844)])
@@ -371,16 +495,13 @@ def test_it_fits_the_screen(name: str, width: int, height: int, served: Any, tmp
     try:
         page = Page(browser, served.address)
         assert page.js("document.querySelector('#examples button').getBoundingClientRect().bottom") < height
-        pictures = [base64.b64decode(browser.get_screenshot_as_base64())]
+        take_screenshot(browser, f"{name}_empty")
         page.open_example(0)
         before = page.result()
         page.move("smile", 2)
         page.next_result(before)
         time.sleep(1)
         assert page.js("document.documentElement.scrollWidth") <= width
-        pictures.append(base64.b64decode(browser.get_screenshot_as_base64()))
+        take_screenshot(browser, f"{name}_open")
     finally:
         browser.quit()
-    if folder := os.environ.get("HYPERSTYLE_SCREENSHOTS"):
-        for state, picture in zip(("empty", "open"), pictures, strict=True):
-            (Path(folder) / f"{name}_{state}.png").write_bytes(picture)

@@ -238,3 +238,9 @@ for inverter in (rendered, photos):
     assert result.returncode == 0, result.stderr
     assert [line for line in result.stdout.splitlines() if "examples:" in line] == ["examples: True", "examples: False"]
     assert list((checkout / "hyperstyle" / "app").glob("*.pyi")) == []  # Gradio writes some for its subclasses
+
+
+def test_it_is_served_at_an_address_of_ipv6(serve: Callable[..., Any]) -> None:
+    with serve("--host", "::1") as page, urllib.request.urlopen(page.address, timeout=60) as answer:
+        assert page.address.startswith("http://[::1]:")
+        assert answer.status == 200

@@ -51,6 +51,14 @@ def test_a_port_in_use_is_refused_and_another_is_found() -> None:
     assert server.free_port(server.LOCAL, port) == port
 
 
+def test_this_machine_has_an_address_of_ipv6_too() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    assert server.free_port("::1", None) >= server.FIRST_PORT
+
+
 def test_a_host_that_is_not_this_machine_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1"):  # for documentation: nobody has it
         server.free_port("192.0.2.1", None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hyperstyle.app import words
 from hyperstyle.app.sessions import Session
 from hyperstyle.edits import EditInfo
@@ -45,3 +47,10 @@ def test_errors_are_said_without_python() -> None:
 def test_what_visitors_name_is_no_html() -> None:
     for text in (words.notes(["<b>"]), words.done("<b>", ["<b>"]), words.progress("<b>", 1, 2)):
         assert "<b>" not in text
+
+
+@pytest.mark.parametrize(("text", "number"), [(None, None), ("", None), (" 12 ", 12), ("0", 0)])
+def test_steps_are_a_number_or_nothing(text: str | None, number: int | None) -> None:
+    assert words.count(text) == number
+    with pytest.raises(ConfigError, match=r"'1\.5' steps: expected a number"):
+        words.count("1.5")
