@@ -1,4 +1,4 @@
-"""Every error this library raises on purpose, and its warnings.
+"""Every error this library raises on purpose, and its warnings::
 
     HyperStyleError
       ImageError              an image cannot be read, or has a size or mode that cannot be used

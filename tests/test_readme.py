@@ -18,7 +18,7 @@ import pytest
 from hyperstyle.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
 PICTURES = ("me.jpg", "friend.jpg")
 SHELLS = {"bash", "console", "sh", "shell"}
 INSTALLING = ("pip install . && hyperstyle demo", 'pip install ".[dev]" && pytest')
@@ -69,7 +69,9 @@ def commands_of(block: Block) -> Iterator[list[str]]:
             command = []
 
 
-BLOCKS = [block for page in PAGES for block in blocks_of(page.name, page.read_text(encoding="utf-8"))]
+BLOCKS = [
+    block for page in PAGES for block in blocks_of(page.relative_to(ROOT).as_posix(), page.read_text(encoding="utf-8"))
+]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 COMMANDS = [(block, args) for block in BLOCKS if block.language in SHELLS for args in commands_of(block)]
 
@@ -121,7 +123,7 @@ def test_a_command_is_understood(block: Block, args: list[str]) -> None:
         assert callable(build_parser().parse_args(args).run)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_to_files_of_the_project_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)

@@ -45,14 +45,12 @@ def load_edit(
 ) -> StoredEdit:
     """The edit in a folder of this library or in a published file; the content decides what the file is.
 
-    | file | result |
-    |---|---|
-    | folder | the edit as it was saved |
-    | InterFaceGAN, `.pt` or `.npy`: [1,D], [D], [L,D], [1,L,D], [1,L*D] | a `DirectionEdit` |
-    | a dictionary of such directions, `.pt` or `.pkl` | the `DirectionEdit` of `name`, or the only one |
-    | GANSpace components, `.pt`, `.npz` or `.pkl` | a `GanspaceEdit`; with `relative` a `DirectionEdit` |
-    | an edit that GANSpace's tool exported, `.pkl` | a `DirectionEdit` |
-    | StyleCLIP latent mapper, `.pt` | a mapper edit |
+    - A folder gives the edit as it was saved.
+    - InterFaceGAN's `.pt` or `.npy` of [1,D], [D], [L,D], [1,L,D] or [1,L*D] gives a `DirectionEdit`.
+    - A dictionary of such directions, `.pt` or `.pkl`, gives the `DirectionEdit` of `name`, or the only one.
+    - GANSpace components, `.pt`, `.npz` or `.pkl`, give a `GanspaceEdit`; with `relative` a `DirectionEdit`.
+    - An edit that GANSpace's tool exported, `.pkl`, gives a `DirectionEdit`.
+    - A latent mapper of StyleCLIP, `.pt`, gives a `MapperEdit`.
 
     Args:
         path: the folder or file.

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from PIL import Image, ImageDraw, ImageFont
 
-from hyperstyle.errors import ConfigError, warn
+from hyperstyle.errors import ConfigError, ImageError, warn, with_article
 from hyperstyle.images.color_modes import flatten
 
 _LARGEST_CELL = 8192  # pixels
@@ -32,10 +32,15 @@ def image_grid(
 
     Raises:
         ConfigError: no images, a wrong number of captions, or a `cell` that is not 1 to 8192.
+        ImageError: something else than an image, such as a tensor.
     """
     columns = max((len(row) for row in rows), default=0)
     if columns == 0:  # no rows, or empty ones
         raise ConfigError("An image grid needs at least one image, and none was given. Pass rows of PIL images.")
+    if odd := [image for row in rows for image in row if not isinstance(image, Image.Image)]:
+        raise ImageError(
+            f"An image grid was given {with_article(type(odd[0]))}. Pass PIL images: to_pil() makes one of a tensor."
+        )
     for captions, count, what in ((labels, columns, "columns"), (row_labels, len(rows), "rows")):
         if captions is not None and len(captions) != count:
             raise ConfigError(

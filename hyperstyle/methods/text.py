@@ -45,7 +45,7 @@ def optimize_text(
 ) -> Inversion:
     """Finds the codes (W+) or styles (StyleSpace) near the inversion's whose image fits a text.
 
-    Adam minimizes D(x, text) + l2 * |v - v0|^2 + identity * (1 - cos(R(x), R(x0))), the paper's Eq. 1, with x = G(v)
+    Adam minimizes D(x, text) + l2 * ‖v - v0‖² + identity * (1 - cos(R(x), R(x0))), the paper's Eq. 1, with x = G(v)
     the image, v0 and x0 those of the start and D one minus the cosine between the encoder's features of image and
     text. The learning rate rises over the first 5 % of the steps and falls over the last 25 %. Offsets, overrides and
     earlier edits stay. The images of a batch are optimized side by side, each as it would be alone; take them one by

@@ -756,3 +756,5 @@ def test_an_image_grid_without_images_or_with_too_few_captions_is_refused() -> N
         image_grid([[tile, tile]], row_labels=["one", "two"])
     with pytest.raises(ConfigError, match="0 pixels"):
         image_grid([[tile]], cell=0)
+    with pytest.raises(ImageError, match=r"given a Tensor\. Pass PIL images: to_pil\(\) makes one of a tensor"):
+        image_grid([[tile, torch.zeros(3, 32, 32)]])  # type: ignore[list-item]
