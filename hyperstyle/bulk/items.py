@@ -123,11 +123,11 @@ class Reader:
         """
         if item.column:
             with self._lock:
-                content = self._of_parquet(item)
-            if isinstance(content, dict):  # as of Hugging Face's datasets, where one of the two may be missing
-                content, path = content.get("bytes"), content.get("path")
-                if content is None and isinstance(path, str) and path:
-                    return self.read(Item(item.id, beside(item.source, path)))
+                value = self._of_parquet(item)
+            content = value.get("bytes") if isinstance(value, dict) else value
+            if content is None and isinstance(value, dict) and value.get("path"):
+                # As of Hugging Face's datasets, where one of the two may be missing.
+                return self.read(Item(item.id, beside(item.source, str(value["path"]))))
             if not isinstance(content, bytes) or not content:
                 raise ImageError(f"row {item.row} of {shown(item.source)} has no image in the column {item.column!r}.")
             return content
