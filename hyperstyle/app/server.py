@@ -59,11 +59,13 @@ def check_installed() -> None:
 
 def free_port(host: str, port: int | None) -> int:
     """`port`, or the first free one from `FIRST_PORT` on. Raises ConfigError where it cannot be listened at."""
-    reason, family = "", socket.AF_INET6 if ":" in host else socket.AF_INET
+    reason = ""
     for candidate in range(FIRST_PORT, FIRST_PORT + _PORTS) if port is None else (port,):
         try:
-            with socket.create_server((host, candidate), family=family):
-                return candidate
+            for address in (host, LOCAL):  # Gradio looks at both
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                socket.create_server((address, candidate), family=family).close()
+            return candidate
         except OSError as error:
             reason = error.strerror or str(error)
     if port is None:

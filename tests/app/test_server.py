@@ -56,7 +56,11 @@ def test_this_machine_has_an_address_of_ipv6_too() -> None:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6")
-    assert server.free_port("::1", None) >= server.FIRST_PORT
+    with socket.create_server((server.LOCAL, 0)) as taken:  # Gradio refuses a port that is taken at either address
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} of ::1 cannot be used"):
+            server.free_port("::1", port)
+    assert server.free_port("::1", port) == port
 
 
 def test_a_host_that_is_not_this_machine_is_refused() -> None:
