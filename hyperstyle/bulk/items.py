@@ -60,7 +60,7 @@ def is_local(source: str) -> bool:
     return "://" not in source
 
 
-def beside(source: str, path: str) -> str:
+def next_to(source: str, path: str) -> str:
     """A path or URL that stands in the file `source`: a relative path is one from the folder of that file."""
     folder = source.rpartition("/")[0]
     return f"{folder}/{path}" if folder and is_local(path) and not os.path.isabs(path) else path
@@ -127,7 +127,7 @@ class Reader:
             content = value.get("bytes") if isinstance(value, dict) else value
             if content is None and isinstance(value, dict) and value.get("path"):
                 # As of Hugging Face's datasets, where one of the two may be missing.
-                return self.read(Item(item.id, beside(item.source, str(value["path"]))))
+                return self.read(Item(item.id, next_to(item.source, str(value["path"]))))
             if not isinstance(content, bytes) or not content:
                 raise ImageError(f"row {item.row} of {shown(item.source)} has no image in the column {item.column!r}.")
             return content

@@ -160,8 +160,8 @@ def begin_job(
                     "job. Choose another folder."
                 )
             with replace_folder(folder / _LISTS, error=HyperStyleError) as lists:
-                found = islice(list_source(plan.source, column=plan.column), first)
-                images, shards = _write_lists(found, lists, plan, on_image)
+                items = islice(list_source(plan.source, column=plan.column), first)
+                images, shards = _write_lists(items, lists, plan, on_image)
             full = {**config_to_dict(plan), "images": images, "shards": shards}
             write_text(marker, json.dumps(full, indent=1) + "\n")
     job = BulkJob.open(folder)

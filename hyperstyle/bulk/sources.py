@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from hyperstyle.bulk.items import Item, beside, file_system, is_local, reached
+from hyperstyle.bulk.items import Item, file_system, is_local, next_to, reached
 from hyperstyle.bulk.settings import need
 from hyperstyle.errors import ConfigError, ImageError, shown
 from hyperstyle.images.formats import HEAD, sort_file
@@ -150,7 +150,7 @@ def _of_list(source: str) -> Iterator[Item]:
             except UnicodeDecodeError as error:
                 raise ImageError(f"line {number} of {shown(source)} is not UTF-8: {error}.") from error
             if line and not line.startswith("#"):
-                yield Item(line, beside(source, line))
+                yield Item(line, next_to(source, line))
 
 
 def _of_tar(source: str, name: str) -> Iterator[Item]:
@@ -195,7 +195,7 @@ def _of_parquet(source: str, name: str, column: str | None) -> Iterator[Item]:
                     elif path is None:
                         raise ImageError(f"row {number} of {shown(source)} has no path in the column {chosen!r}.")
                     else:
-                        yield Item(label, beside(source, path))
+                        yield Item(label, next_to(source, path))
                     number += 1
     except (OSError, pa.ArrowException) as error:
         raise ImageError(f"Cannot read the Parquet file {shown(source)}: {error}. Get a whole copy of it.") from error

@@ -224,8 +224,8 @@ def drag(
         around = now[:, None] + disc  # q_i, [N,K,2]
         # Eq. 1: F(q_i) is constant, so that the features at q_i + d_i become like those at q_i. Here they also become
         # like those that were there at the start.
-        wanted = sample(maps.detach(), around, size).lerp(template, settings.template)  # [N,K,C]
-        loss = (wanted - sample(maps, around + ahead[:, None], size)).abs().mean(2).sum()
+        expected = sample(maps.detach(), around, size).lerp(template, settings.template)  # [N,K,C]
+        loss = (expected - sample(maps, around + ahead[:, None], size)).abs().mean(2).sum()
         if fixed is not None:
             loss = loss + MASK_WEIGHT * ((maps - first) * fixed).abs().mean()
         losses = check_losses(loss[None], 1, step)
