@@ -73,12 +73,13 @@ class Parity:
         allowed: float | None = None,
     ) -> None:
         """Fails unless `actual` equals `expected` within `allowed`, or what the name of the array asks for."""
-        values = actual.detach().numpy() if isinstance(actual, Tensor) else np.asarray(actual)
+        values = actual.detach().cpu().numpy() if isinstance(actual, Tensor) else np.asarray(actual)
         recorded = np.asarray(expected)
         assert values.shape == recorded.shape, f"{recording}: {array} is {values.shape}, expected {recorded.shape}"
         relative = False
         if allowed is None:
             allowed, relative = next((t, r) for part, t, r in _RULES if part in array)
+        allowed *= float(os.environ.get("HYPERSTYLE_PARITY_FACTOR", "1"))  # examples/gpu_check.py
         error = np.abs(values.astype(np.float64) - recorded.astype(np.float64))
         if relative:
             error = error / np.maximum(np.abs(recorded.astype(np.float64)), 1e-2)
@@ -170,7 +171,8 @@ def converted(checkpoint_maker: CheckpointMaker, tmp_path: Path) -> Converted:
         convert(out=folder, **files)
         for file in files.values():
             file.unlink()
-        yield hyperstyle.HyperStyleInverter.from_pretrained(folder, device="cpu", dtype=dtype)
+        device = os.environ.get("HYPERSTYLE_PARITY_DEVICE", "cpu")  # examples/gpu_check.py
+        yield hyperstyle.HyperStyleInverter.from_pretrained(folder, device=device, dtype=dtype)
         for file in sorted(folder.rglob("*"), reverse=True):
             file.rmdir() if file.is_dir() else file.unlink()
         folder.rmdir()

@@ -50,7 +50,7 @@ def offsets(inverter: HyperStyleInverter, step: Step) -> dict[str, npt.NDArray[A
     index, first, strided, stats = [], [], [], []
     for spec in model.hypernetwork.layers:
         offset = model.hypernetwork.offsets(step.codes, [spec.name])[spec.name]
-        flat = offset[0].expand(-1, -1, spec.kernel, spec.kernel).reshape(-1)
+        flat = offset[0].expand(-1, -1, spec.kernel, spec.kernel).reshape(-1).cpu()
         index.append(spec.index)
         first.append(flat[:64].numpy())
         strided.append(flat[(torch.arange(64) * len(flat)) // 64].numpy())
