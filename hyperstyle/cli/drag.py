@@ -77,7 +77,6 @@ class DragArguments(StartingArguments):
 def run(args: DragArguments) -> int:
     """Drags, writes the results and says where they are."""
     from hyperstyle.images import image_format, load_image, save_image
-    from hyperstyle.inversion.dragging import DragSettings
 
     if args.input.is_dir() or is_clip_file(args.input):
         raise ConfigError(f"{str(args.input)!r} is no image: points belong to a single one. Name it.")
@@ -89,6 +88,8 @@ def run(args: DragArguments) -> int:
     if args.animate is not None:
         _check_animation(args, args.animate, out)
     inverter = load_inverter(args)
+    from hyperstyle.inversion.dragging import DragSettings
+
     DragSettings.of(inverter.model.generator, steps=args.drag_steps, radius=args.radius)  # before the work of inverting
     inversion = args.inverted(args.input, inverter)
     seen: list[Step] = []
