@@ -26,6 +26,7 @@ html_copy_source = False
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4  # links to headings, as GitHub makes them
 nb_execution_mode = "force"
+nb_execution_in_temp = True  # what they write goes
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 
