@@ -76,7 +76,7 @@ def rounded_mask(values: Tensor) -> Tensor:
     return values.float().mul(MASK_LEVELS).round().div(MASK_LEVELS)
 
 
-def check_not_empty(mask: Tensor, advice: str = "Make a part of it white.") -> None:
+def check_not_empty(mask: Tensor, advice: str) -> None:
     """Raises ImageError, with `advice`, for an image of [B,1,H,W] whose mask is 0 everywhere."""
     for i, is_set in enumerate(mask.flatten(1).any(dim=1).tolist()):
         if not is_set:

@@ -47,16 +47,15 @@ def make_mask(inversion: Portable, mask: ImageSource) -> Tensor:
         HyperStyleError: what the aligner raises.
     """
     size = inversion.model.domain.content_size
+    advice = "Make a part of it white."
     if is_region(mask):
+        advice = f"The region {str(mask)!r} lies outside of the reconstruction. Take another."
         masks = [region_mask(str(mask), points, size) for points in _landmarks(inversion, str(mask))]
         values = torch.stack([torch.from_numpy(each) for each in masks])[:, None]
     else:
         values = read_mask(mask, size, len(inversion))
     rounded = rounded_mask(values)
-    if is_region(mask):
-        check_not_empty(rounded, f"The region {str(mask)!r} lies outside of the reconstruction. Take another.")
-    else:
-        check_not_empty(rounded)
+    check_not_empty(rounded, advice)
     return rounded.to(inversion.w.device)
 
 

@@ -102,11 +102,11 @@ def test_what_is_no_mask_of_the_image_is_refused(source: Any, message: str) -> N
 
 
 def test_a_mask_that_lets_nothing_change_is_refused() -> None:
-    check_not_empty(rounded_mask(torch.full((1, 1, *SIZE), 0.01)))
+    check_not_empty(rounded_mask(torch.full((1, 1, *SIZE), 0.01)), "Paint.")
     with pytest.raises(ImageError, match=r"The mask is empty \(0 everywhere\): nothing could change"):
-        check_not_empty(rounded_mask(torch.full((1, 1, *SIZE), 0.001)))
+        check_not_empty(rounded_mask(torch.full((1, 1, *SIZE), 0.001)), "Paint.")
     with pytest.raises(ImageError, match="The mask of image 1 is empty"):
-        check_not_empty(torch.tensor([1.0, 0.0]).reshape(2, 1, 1, 1).expand(2, 1, *SIZE))
+        check_not_empty(torch.tensor([1.0, 0.0]).reshape(2, 1, 1, 1).expand(2, 1, *SIZE), "Paint.")
 
 
 def test_text_names_a_region_or_a_file(tmp_path: Path) -> None:

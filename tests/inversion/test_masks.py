@@ -423,3 +423,10 @@ def test_strips_of_photos_are_limited_too(face: Inversion) -> None:
     pixels = np.lib.stride_tricks.sliding_window_view(np.asarray(shown), (200, 160, 3))[:, :, 0]
     assert (pixels == np.asarray(expected)).all(axis=(-3, -2, -1)).any()
     assert expected.tobytes() != face.edit("age", 2).paste_back().tobytes()
+
+
+def test_a_region_outside_of_the_image_is_said_to_be_there(face: Inversion, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = [np.full((68, 2), 900.0) + np.random.default_rng(0).normal(0, 5, (68, 2))]
+    monkeypatch.setattr(masks, "_landmarks", lambda inversion, region: far)
+    with pytest.raises(ImageError, match="The region 'mouth' lies outside of the reconstruction"):
+        face.edit("smile", 1, mask="mouth")
