@@ -29,6 +29,7 @@ _TAIL = 3000  # characters of a part's output
 _CLI = (sys.executable, "-m", "hyperstyle")
 _TESTS = (sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider")
 _TF32_OFF = {"NVIDIA_TF32_OVERRIDE": "0"}
+_SMALL = ("--size", "256", "--steps", "1", "--repeat", "1")
 _ANY_ERROR = {"HYPERSTYLE_PARITY_FACTOR": "1e6"}  # figures are wanted, all of them, not a failed test
 
 
@@ -52,8 +53,9 @@ class Part:
 
 
 def parts(device: str, out: Path, reference: Path | None, *, small: bool) -> list[Part]:
-    """What is run. `small` takes the bundled model in place of random weights at 1024 px."""
-    bench = [*_CLI, "bench", "--quiet", "--device", device, *(["--model", "avatars", "--steps", "1"] if small else [])]
+    """What is run. `small` measures one image of 256 px, in float32."""
+    bench = [*_CLI, "bench", "--quiet", "--device", device, *(_SMALL if small else [])]
+    rows = ["--rows", "float32"] if small else []
     training = out / "training"
     data = ["--device", device, "--data", str(training / "crops")]
     common = [*data, "--config", "tryout", "--steps", "1", "--batch", "2"]
@@ -66,8 +68,7 @@ def parts(device: str, out: Path, reference: Path | None, *, small: bool) -> lis
     generator = str(training / "generator.pt")
     found = [
         Part("tests", [[*_TESTS, "-m", "gpu", "tests/test_gpu.py"]], 60),
-        Part("bench", [[*bench, "--json", str(out / "bench.json")]], 180, results="bench.json"),
-        Part("batches", [[*bench, "--rows", "rates", "--json", str(out / "rates.json")]], 60, results="rates.json"),
+        Part("bench", [[*bench, *rows, "--json", str(out / "bench.json")]], 180, results="bench.json"),
         Part(
             "training",
             [
@@ -80,6 +81,11 @@ def parts(device: str, out: Path, reference: Path | None, *, small: bool) -> lis
             100,
         ),
     ]
+    if not small:  # batches of 32 take minutes on a CPU
+        found.insert(
+            2,
+            Part("batches", [[*bench, "--rows", "rates", "--json", str(out / "rates.json")]], 60, results="rates.json"),
+        )
     if reference is not None:
         for name, env in (("recordings without TF32", _TF32_OFF), ("recordings with TF32", _ANY_ERROR)):
             command = [*_TESTS, "tests/parity/test_hyperstyle.py", "-k", "faces and not slow"]
@@ -153,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="an empty folder, or one that is made")
     parser.add_argument("--device", default="cuda", help="where to run (default: cuda)")
     parser.add_argument("--reference", type=Path, default=os.environ.get("HYPERSTYLE_REFERENCE"), help="recordings")
-    parser.add_argument("--small", action="store_true", help="the bundled model in place of 1024 px")
+    parser.add_argument("--small", action="store_true", help="256 px in place of 1024")
     parser.add_argument("--parts", nargs="+", metavar="NAME", help="only these, by the beginnings of their names")
     args = parser.parse_args(argv)
     out = args.out.resolve()
